@@ -1,0 +1,45 @@
+# demo · test · cross-check · bench · lint; each makes .venv when it is missing.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+DEMO := configs/lowrank/demo_digits.yaml
+
+.PHONY: demo test test-all cross-check bench lint clean
+.DELETE_ON_ERROR:
+
+demo: .venv/.ready
+	$(BIN)/ms-eff train $(DEMO)
+	$(BIN)/ms-eff bench $(DEMO)
+	$(BIN)/ms-eff export $(DEMO)
+	$(BIN)/ms-eff report $(DEMO)
+
+test: .venv/.ready-dev
+	$(BIN)/python -m pytest -m "not slow" tests cross_check
+
+test-all: .venv/.ready-dev
+	$(BIN)/python -m pytest tests cross_check
+
+cross-check: .venv/.ready-dev
+	$(BIN)/python -m cross_check run --results results/cross_check.json
+
+bench: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.decompose
+
+lint: .venv/.ready-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	git ls-files '*.sh' .ci/run | xargs $(BIN)/shellcheck
+
+# A stamp is newer than what it was made from, so a second call installs nothing.
+.venv/.ready: setup.py constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(PIP_INSTALL) -e '.[report]'
+	touch $@
+
+.venv/.ready-dev: .venv/.ready
+	$(PIP_INSTALL) -e '.[report,llm,cross_check,dev]'
+	touch $@
+
+clean:
+	rm -rf .venv runs build *.egg-info

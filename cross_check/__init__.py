@@ -1,0 +1,1 @@
+"""Torch twins of what ms_eff builds: the same numbers from another library."""

@@ -1,0 +1,89 @@
+"""The measure of difference, and the table of results."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from cross_check.bundle import BundleError, Record
+
+__all__ = ["Row", "compare", "table"]
+
+# an array whose true value is zero (a bias before a normalisation) holds rounding only; it is
+# measured against a thousandth of the quantity's largest value
+_FLOOR = 1e-3
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table; `worst` names the array of the largest difference."""
+
+    case: str
+    twin: str
+    dtype: str
+    mode: str
+    quantity: str
+    difference: float
+    tolerance: float
+    worst: str
+
+    @property
+    def passed(self) -> bool:
+        """Tell whether the difference is within the tolerance (NaN is not)."""
+        return self.difference <= self.tolerance
+
+
+def compare(
+    record: Record,
+    quantity: str,
+    found: Mapping[str, np.ndarray],
+    expected: Mapping[str, np.ndarray],
+    tolerance: float,
+) -> Row:
+    """Return the largest of max|found - expected| / max|expected| over the arrays.
+
+    Raises:
+        BundleError: the two sides do not hold the same arrays.
+    """
+    if found.keys() != expected.keys():
+        odd = sorted(found.keys() ^ expected.keys())
+        raise BundleError(f"{record.case}: {quantity}: on one side only: {', '.join(odd[:3])}")
+    largest = max((float(np.abs(a).max()) for a in expected.values()), default=0.0)
+    difference, worst = 0.0, ""
+    for name, reference in expected.items():
+        if found[name].shape != reference.shape:
+            shapes = f"{found[name].shape} and {reference.shape}"
+            raise BundleError(f"{record.case}: {quantity} {name}: shapes {shapes}")
+        scale = max(float(np.abs(reference).max()), _FLOOR * largest) or 1.0
+        here = float(np.abs(found[name] - reference).max()) / scale
+        if not here <= difference:  # NaN counts as the worst
+            difference, worst = here, name
+    return Row(
+        record.case, record.twin, record.dtype, record.mode, quantity, difference, tolerance, worst
+    )
+
+
+def table(rows: list[Row]) -> str:
+    """Return the rows as aligned text."""
+    head = ("case", "twin", "dtype", "mode", "quantity", "max difference", "tolerance", "")
+    lines = [head]
+    lines += [
+        (
+            row.case,
+            row.twin.split(":")[1],
+            row.dtype,
+            row.mode,
+            row.quantity,
+            f"{row.difference:.1e}",
+            f"{row.tolerance:.0e}",
+            "ok" if row.passed else f"FAILED at {row.worst or 'the output'}",
+        )
+        for row in rows
+    ]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    )

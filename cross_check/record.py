@@ -1,0 +1,181 @@
+"""The MindSpore side: run a case and keep inputs, weights and everything that was computed."""
+
+from __future__ import annotations
+
+import datetime
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import mindspore as ms
+import numpy as np
+from mindspore import ParameterTuple, Tensor, nn
+
+import ms_eff
+from cross_check import cells
+from cross_check.bundle import Record
+from cross_check.cases import Case, Inputs, Twin
+from ms_eff.models.naming import NAMINGS
+from ms_eff.train.optim import OptimizerState, Update
+from ms_eff.train.settings import TrainSettings
+
+__all__ = ["origin", "run"]
+
+# two steps, so that momentum has something to remember
+OPTIMISER = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "steps": 2}
+_SEED = 7
+
+
+def run(case: Case, mode: str, dtype: str = "float32") -> list[Record]:
+    """Run a case once; return it under each twin's names.
+
+    Args:
+        case: a row of `cases.CASES`.
+        mode: `graph` or `pynative`.
+        dtype: what to compute in (`float32`, `float16`, `bfloat16`); weights stay float32.
+    """
+    with _mode(mode):
+        subject = getattr(cells, case.cell)(**case.args)
+        rng = np.random.default_rng(_SEED)
+        _liven(subject.cell, rng)
+        _set_precision(subject.cell, dtype)
+        arrays = _compute(subject.cell, _inputs(case.inputs, rng), rng)
+    return [
+        Record(
+            case=case.name,
+            twin=twin.build,
+            args={**twin.args, **subject.args},
+            reference=case.reference,
+            mode=mode,
+            dtype=dtype,
+            optimiser=OPTIMISER,
+            arrays=_renamed(arrays, twin) | {f"dense/{k}": v for k, v in subject.dense.items()},
+        )
+        for twin in case.twins
+    ]
+
+
+def origin() -> dict[str, str]:
+    """Return versions, device and date of this side."""
+    device = ms.get_context("device_target")
+    return {
+        "mindspore": ms.__version__,
+        "ms_eff": ms_eff.__version__,
+        "numpy": np.__version__,
+        "python": platform.python_version(),
+        "device": f"{device} ({platform.machine()})",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+    }
+
+
+class _TrainStep(nn.Cell):
+    """Outputs and gradients of sum(outputs * cotangent), then one optimiser step: one graph."""
+
+    def __init__(self, cell: nn.Cell, update: nn.Cell, differentiable_input: bool) -> None:
+        super().__init__(auto_prefix=False)
+        weights = ParameterTuple(cell.trainable_params())
+        self.cell = cell
+        self.update = update
+        self.with_input = differentiable_input
+        self.gradient = ms.value_and_grad(
+            self._scalar, 0 if differentiable_input else None, weights, has_aux=True
+        )
+
+    def _scalar(self, inputs: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+        outputs = self.cell(inputs).astype(ms.float32)
+        return (outputs * cotangent).sum(), outputs
+
+    def construct(self, inputs: Tensor, cotangent: Tensor) -> tuple[Any, ...]:
+        (_, outputs), gradients = self.gradient(inputs, cotangent)
+        weight_gradients = gradients[1] if self.with_input else gradients
+        return outputs, gradients, self.update(weight_gradients)
+
+
+def _compute(cell: nn.Cell, inputs: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    weights = cell.trainable_params()
+    arrays = {"input": inputs} | _snapshot(cell, "weights")
+    cell.set_train(False)
+    arrays["forward"] = cell(Tensor(inputs)).astype(ms.float32).asnumpy()
+    # of unit size per sample, so that the updates stay small
+    cotangent = rng.standard_normal(arrays["forward"].shape, dtype=np.float32) / len(inputs)
+    arrays["cotangent"] = cotangent
+    floating = inputs.dtype == np.float32
+    cell.set_train(True)
+    step = _TrainStep(cell, _update(weights), floating)
+    for i in range(OPTIMISER["steps"]):
+        outputs, gradients, _ = step(Tensor(inputs), Tensor(cotangent))
+        if i > 0:
+            continue
+        arrays["training forward"] = outputs.asnumpy()
+        if floating:
+            arrays["gradient of input"] = gradients[0].astype(ms.float32).asnumpy()
+            gradients = gradients[1]
+        for weight, gradient in zip(weights, gradients, strict=True):
+            arrays[f"gradient/{weight.name}"] = gradient.astype(ms.float32).asnumpy()
+    return arrays | _snapshot(cell, "after")
+
+
+def _update(weights: list[ms.Parameter]) -> Update:
+    settings = TrainSettings(
+        optimizer="momentum",
+        momentum=OPTIMISER["momentum"],
+        weight_decay=OPTIMISER["weight_decay"],
+        decay_norm_and_bias=True,
+    )
+    rates = np.full(OPTIMISER["steps"], OPTIMISER["lr"], np.float32)
+    return Update(OptimizerState(weights, settings, rates), weights, ())
+
+
+def _set_precision(cell: nn.Cell, dtype: str) -> None:
+    """Compute in `dtype` but for normalisations, as mixed precision does everywhere."""
+    if dtype == "float32":
+        return
+    cell.to_float(getattr(ms, dtype))
+    for _, inner in cell.cells_and_names():
+        if isinstance(inner, nn.BatchNorm2d | nn.LayerNorm):
+            inner.to_float(ms.float32)
+
+
+def _liven(cell: nn.Cell, rng: np.random.Generator) -> None:
+    """Move every vector (norms, statistics, biases) off its initial zeros and ones."""
+    for name, parameter in cell.parameters_and_names():
+        if len(parameter.shape) != 1:
+            continue
+        spread = rng.uniform(-0.3, 0.3, parameter.shape).astype(np.float32)
+        centre = 1.0 if name.endswith(("gamma", "moving_variance")) else 0.0
+        parameter.set_data(Tensor(centre + spread, parameter.dtype))
+
+
+def _inputs(inputs: Inputs, rng: np.random.Generator) -> np.ndarray:
+    if inputs.high is not None:
+        return rng.integers(0, inputs.high, inputs.shape).astype(np.int32)
+    return rng.standard_normal(inputs.shape, dtype=np.float32)
+
+
+def _snapshot(cell: nn.Cell, prefix: str) -> dict[str, np.ndarray]:
+    return {f"{prefix}/{name}": p.asnumpy().copy() for name, p in cell.parameters_and_names()}
+
+
+def _renamed(arrays: dict[str, np.ndarray], twin: Twin) -> dict[str, np.ndarray]:
+    translate: Callable[[str], str | None] = NAMINGS[twin.naming][0].to_theirs
+    renamed = {}
+    for key, array in arrays.items():
+        group, slash, name = key.partition("/")
+        if slash:
+            theirs = translate(name)
+            if theirs is None:
+                raise KeyError(f"{twin.build}: '{name}' has no name in {twin.naming}'s naming")
+            key = f"{group}/{theirs}"
+        renamed[key] = array
+    return renamed
+
+
+@contextmanager
+def _mode(mode: str) -> Iterator[None]:
+    before = ms.get_context("mode")
+    ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
+    try:
+        yield
+    finally:
+        ms.set_context(mode=before)

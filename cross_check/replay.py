@@ -1,0 +1,120 @@
+"""The torch side: compute a record's quantities anew and compare. Imports no MindSpore."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import torch
+
+from cross_check.bundle import BundleError, Record
+from cross_check.compare import Row, compare
+from cross_check.tolerances import FACTORS, TOLERANCES
+
+__all__ = ["replay"]
+
+
+def replay(record: Record, device: str = "cpu") -> list[Row]:
+    """Return one row a quantity: the torch twin's numbers against the recorded ones.
+
+    Args:
+        record: what MindSpore computed.
+        device: torch's, `cpu` or `cuda`.
+
+    Raises:
+        BundleError: the record does not fit its twin.
+        ImportError: the twin needs a package that is not here (transformers).
+    """
+    # TF32 keeps 10 bits of the mantissa: it would be the torch side that is off
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    twin = _load(record).to(device)
+    expected = _compute(record, twin, device)
+    found = _found(record)
+    rows = []
+    for quantity, arrays in expected.items():
+        tolerance = TOLERANCES[record.dtype]
+        rows.append(compare(record, quantity, found[quantity], arrays, tolerance))
+    if record.reference is not None:
+        product, redone = _twin_function(record.reference)(
+            record.group("dense"), record.group("weights"), **record.args
+        )
+        rows.append(compare(record, "factors", product, redone, FACTORS))
+    return rows
+
+
+def _twin_function(name: str) -> Callable[..., Any]:
+    module, function = name.split(":")
+    if not module.isidentifier():
+        raise BundleError(f"'{name}' names no twin")
+    return getattr(importlib.import_module(f"cross_check.twins.{module}"), function)
+
+
+def _load(record: Record) -> torch.nn.Module:
+    twin = _twin_function(record.twin)(**record.args)
+    weights = {name: torch.from_numpy(a) for name, a in record.group("weights").items()}
+    try:
+        problems = twin.load_state_dict(weights, strict=False)
+    except RuntimeError as error:
+        raise BundleError(f"{record.case}: {' '.join(str(error).split())}") from error
+    # torch counts batches; MindSpore does not
+    missing = [k for k in problems.missing_keys if not k.endswith("num_batches_tracked")]
+    if missing or problems.unexpected_keys:
+        raise BundleError(
+            f"{record.case}: the twin {record.twin} lacks {problems.unexpected_keys[:1]} "
+            f"or misses {missing[:1]}"
+        )
+    return twin
+
+
+def _compute(
+    record: Record, twin: torch.nn.Module, device: str
+) -> dict[str, dict[str, np.ndarray]]:
+    inputs = torch.from_numpy(record.arrays["input"]).to(device)
+    cotangent = torch.from_numpy(record.arrays["cotangent"]).to(device)
+    rates = {k: v for k, v in record.optimiser.items() if k != "steps"}
+    optimiser = torch.optim.SGD(twin.parameters(), **rates)
+    before = _state(twin)
+    with torch.no_grad():
+        expected = {"forward": {"": _numpy(_logits(twin.eval()(inputs)))}}
+    twin.train()
+    inputs.requires_grad_(inputs.is_floating_point())
+    for step in range(int(record.optimiser["steps"])):
+        optimiser.zero_grad()
+        outputs = _logits(twin(inputs))
+        (outputs * cotangent).sum().backward()
+        if step == 0:
+            expected["training forward"] = {"": _numpy(outputs)}
+            if inputs.grad is not None:
+                expected["gradient of input"] = {"": _numpy(inputs.grad)}
+            expected["gradients of weights"] = {
+                name: _numpy(p.grad) for name, p in twin.named_parameters() if p.grad is not None
+            }
+        optimiser.step()
+    expected["update of weights"] = {k: v - before[k] for k, v in _state(twin).items()}
+    return expected
+
+
+def _found(record: Record) -> dict[str, dict[str, np.ndarray]]:
+    """Return what MindSpore computed, by quantity."""
+    single = ("forward", "training forward", "gradient of input")
+    found = {name: {"": record.arrays[name]} for name in single if name in record.arrays}
+    found["gradients of weights"] = record.group("gradient")
+    before = record.group("weights")
+    found["update of weights"] = {k: v - before[k] for k, v in record.group("after").items()}
+    return found
+
+
+def _state(twin: torch.nn.Module) -> dict[str, np.ndarray]:
+    state: Iterable[tuple[str, torch.Tensor]] = twin.state_dict().items()
+    return {k: _numpy(v) for k, v in state if not k.endswith("num_batches_tracked")}
+
+
+def _logits(outputs: Any) -> torch.Tensor:
+    return getattr(outputs, "logits", outputs)
+
+
+def _numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().numpy().copy()  # a view would follow later steps

@@ -1,0 +1,44 @@
+"""Make neural networks cheaper to train and to run on Ascend; everything here proves itself on CPU.
+
+The names below are the public surface. They load when first used, so that `import ms_eff` is light
+and the CPU kernels are chosen (see `ms_eff.runtime`) before MindSpore starts.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_NAMES = {
+    "apply_lowrank": "ms_eff.methods.lowrank.surgery",
+    "build_data": "ms_eff.data",
+    "build_model": "ms_eff.models",
+    "count": "ms_eff.bench.counts",
+    "export": "ms_eff.deploy.export",
+    "load": "ms_eff.train.checkpoint",
+    "load_config": "ms_eff.config",
+    "load_weights": "ms_eff.models",
+    "save": "ms_eff.train.checkpoint",
+    "save_weights": "ms_eff.models",
+}
+_ORIGINAL = {"build_data": "build", "build_model": "build", "load": "rebuild"}
+
+__all__ = ["__version__", *_NAMES]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module 'ms_eff' has no attribute '{name}'")
+    if name != "load_config":
+        from ms_eff.runtime import prepare_cpu
+
+        prepare_cpu()
+    value = getattr(importlib.import_module(_NAMES[name]), _ORIGINAL.get(name, name))
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,0 +1,229 @@
+"""The command line: thin; every command takes a YAML config and `key=value` overrides."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from ms_eff.errors import UserError, VerificationError
+from ms_eff.train.interrupt import Interrupted, lock_folder
+
+if TYPE_CHECKING:
+    from ms_eff.config import Config
+    from ms_eff.experiment import Experiment
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="ms-eff",
+    help="Make neural networks cheaper to train and to run. Start with: ms-eff list",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+ConfigPath = Annotated[Path, typer.Argument(help="YAML config; `ms-eff list` shows some.")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...", help="Settings to change: train.epochs=3 output=runs/a"
+    ),
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="auto, ascend, gpu or cpu; as device.target=...")
+]
+Fresh = Annotated[bool, typer.Option("--fresh", help="Start over, forgetting what output holds.")]
+
+
+@app.command()
+def train(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    device: DeviceOption = None,
+    fresh: Fresh = False,
+) -> None:
+    """Train: dense first (`pretrain`), then the methods, then training with them.
+
+    Called again on the same output folder it takes up where it stopped, or reuses what is done.
+
+    Example: ms-eff train configs/lowrank/demo_digits.yaml train.epochs=2 output=runs/try
+    """
+    with _experiment(config, overrides, device, fresh) as experiment:
+        experiment.train()
+
+
+@app.command()
+def compress(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    device: DeviceOption = None,
+    fresh: Fresh = False,
+) -> None:
+    """Change a trained model by the config's methods, without training it afterwards.
+
+    Example: ms-eff compress configs/lowrank/demo_digits.yaml methods.lowrank.params=0.3
+    """
+    from ms_eff.report.terminal import layer_table
+
+    with _experiment(config, overrides, device, fresh) as experiment:
+        results = experiment.compress()
+        for name, report in results.methods.items():
+            _out().print(layer_table(name, report))
+
+
+@app.command("eval")
+def evaluate(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    device: DeviceOption = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A checkpoint folder; else every model of the run.")
+    ] = None,
+) -> None:
+    """Evaluate the models of a run, or one checkpoint, on the config's test data.
+
+    Example: ms-eff eval configs/lowrank/demo_digits.yaml --checkpoint runs/demo/models/dense
+    """
+    with _experiment(config, overrides, device) as experiment:
+        for name, score in experiment.evaluate(checkpoint).items():
+            _out().print(
+                f"{name}: accuracy {score.accuracy:.4f}, loss {score.loss:.4f} "
+                f"({score.samples} samples)",
+                highlight=False,
+            )
+
+
+@app.command()
+def bench(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    device: DeviceOption = None,
+) -> None:
+    """Measure latency and throughput of all models of a run, side by side in one process.
+
+    Example: ms-eff bench configs/lowrank/demo_digits.yaml bench.batch_size=1
+    """
+    from ms_eff.measure import bench_run
+
+    with _experiment(config, overrides, device) as experiment:
+        _out().print(bench_run(experiment))
+
+
+@app.command()
+def export(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    device: DeviceOption = None,
+    stage: Annotated[
+        list[str] | None, typer.Option(help="Which models; default: the last one made.")
+    ] = None,
+) -> None:
+    """Export to MindIR and ONNX, and verify each file against the live model.
+
+    Example: ms-eff export configs/lowrank/demo_digits.yaml export.dynamic_batch=true
+    """
+    from ms_eff.measure import export_run
+
+    with _experiment(config, overrides, device) as experiment:
+        for line in export_run(experiment, stage):
+            _out().print(line, highlight=False)
+
+
+@app.command()
+def report(config: ConfigPath, overrides: Overrides = None) -> None:
+    """Write the HTML report of a run and print its final table.
+
+    Example: ms-eff report configs/lowrank/demo_digits.yaml
+    """
+    from ms_eff.report import terminal_table, write
+    from ms_eff.results import read_results
+
+    settings = _load(config, overrides, None)
+    results = read_results(settings.output / "results.json")
+    path = write(results, settings.output / "report.html")
+    _out().print(terminal_table(results))
+    _out().print(f"report: {path}", highlight=False, soft_wrap=True)
+
+
+@app.command()
+def doctor() -> None:
+    """Show what this machine has, what ms-eff wants, and how to get what is missing."""
+    from ms_eff.doctor import checkup
+
+    _out().print(checkup())
+
+
+@app.command("list")
+def list_() -> None:
+    """List models, data sets, methods and the configs that come with the project."""
+    from ms_eff.catalogue import catalogue
+
+    _out().print(catalogue())
+
+
+@contextmanager
+def _experiment(
+    path: Path, overrides: list[str] | None, device: str | None, fresh: bool = False
+) -> Iterator[Experiment]:
+    """An experiment that holds its output folder's lock for as long as the block runs."""
+    config = _load(path, overrides, device)
+    rank = os.environ.get("RANK_ID", "0")  # set by msrun: each worker has a lock of its own
+    with lock_folder(config.output, ".lock" if rank == "0" else f".lock-{rank}"):
+        from ms_eff.experiment import Experiment
+
+        yield Experiment(config, _command_line(), fresh=fresh)
+
+
+def _load(path: Path, overrides: list[str] | None, device: str | None) -> Config:
+    from ms_eff.config import load_config
+
+    extra = [f"device.target={device}"] if device else []
+    return load_config(path, [*(overrides or []), *extra])
+
+
+def _command_line() -> str:
+    return shlex.join(["ms-eff", *sys.argv[1:]])
+
+
+def _out() -> Console:
+    return Console()
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    Console(stderr=True, soft_wrap=True, highlight=False).print(f"ms-eff: {escape(message)}")
+    raise SystemExit(code)
+
+
+def main() -> None:
+    """Run the command line; a user's mistake is one line and exit code 2."""
+    debug = "--debug" in sys.argv
+    if debug:
+        sys.argv.remove("--debug")
+    os.environ.setdefault("GLOG_v", "3")  # MindSpore's own warnings would bury the one line
+    try:
+        app()
+    except UserError as error:
+        _fail(" ".join(str(error).split()), 2)
+    except VerificationError as error:
+        _fail(" ".join(str(error).split()), 1)
+    except KeyboardInterrupt:
+        _fail("stopped before anything was begun", 130)
+    except Interrupted as stop:
+        _fail(f"{stop}; resume with: {_command_line()}", stop.code)
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        kind = type(error).__name__
+        first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
+        _fail(f"internal error: {kind}: {first} (run again with --debug for the traceback)", 1)

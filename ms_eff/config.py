@@ -1,0 +1,249 @@
+"""YAML to a validated config; every error is one line: file, key, value, nearest known key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, field_validator
+
+from ms_eff.data.settings import DataSettings
+from ms_eff.errors import ConfigError, UserError, nearest
+from ms_eff.methods.registry import METHODS, settings_class
+from ms_eff.models.settings import ModelSettings
+from ms_eff.runtime import DeviceSettings
+from ms_eff.section import Section
+from ms_eff.train.settings import TrainSettings
+
+__all__ = ["BenchSettings", "Config", "ExportSettings", "load_config"]
+
+
+class BenchSettings(Section):
+    """What `ms-eff bench` measures, on inputs of the data's shape.
+
+    Attributes:
+        batch_size: inputs per call.
+        runs: timed calls per model, interleaved with the other models'.
+        train_step: also time a training step (forward, gradients, update).
+    """
+
+    batch_size: int = Field(32, ge=1)
+    warmup: int = Field(3, ge=1)
+    runs: int = Field(20, ge=3)
+    train_step: bool = True
+
+
+class ExportSettings(Section):
+    """What `ms-eff export` writes and how closely the file must follow the live model.
+
+    Attributes:
+        formats: files to write.
+        batch_size: of the exported graph; with `dynamic_batch` MindIR takes any.
+        tolerance: largest absolute difference of the outputs.
+    """
+
+    formats: tuple[str, ...] = ("mindir", "onnx")
+    batch_size: int = Field(1, ge=1)
+    dynamic_batch: bool = False
+    tolerance: float = Field(1e-4, gt=0)
+
+    @field_validator("formats")
+    @classmethod
+    def _known(cls, formats: tuple[str, ...]) -> tuple[str, ...]:
+        for name in formats:
+            if name not in ("mindir", "onnx"):
+                raise ValueError(f"unknown format '{name}'; known: mindir, onnx")
+        return formats
+
+
+class Config(Section):
+    """A whole run.
+
+    Attributes:
+        output: folder of everything the run writes.
+        pretrain: train the dense model first, with these settings (others as in `train`).
+        train: training with all methods in place (fine-tuning, if there was a dense model).
+        methods: one single-key mapping a method, applied in this order.
+    """
+
+    output: Path = Path("runs/default")
+    seed: int = Field(0, ge=0)
+    device: DeviceSettings = DeviceSettings()
+    model: ModelSettings
+    data: DataSettings
+    pretrain: TrainSettings | None = None
+    train: TrainSettings = TrainSettings()
+    methods: tuple[dict[str, Any], ...] = ()
+    bench: BenchSettings = BenchSettings()
+    export: ExportSettings = ExportSettings()
+
+    def method_settings(self) -> list[tuple[str, Section]]:
+        """Return (name, validated settings) of each method, in order."""
+        return [(n, settings_class(n)(**s)) for entry in self.methods for n, s in entry.items()]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the config as JSON-able values, defaults included."""
+        return self.model_dump(mode="json")
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
+    """Read a YAML file, apply `key=value` overrides, check everything.
+
+    Args:
+        path: YAML file; its key `base` may name one other file (relative to it) to start from.
+        overrides: `a.b=value`, the value in YAML; a method's key is `methods.NAME.key`.
+
+    Raises:
+        ConfigError: file, key, value and remedy in one line.
+    """
+    path = Path(path)
+    raw = _read(path)
+    if "base" in raw:
+        base_path = path.parent / str(raw.pop("base"))
+        base = _read(base_path)
+        if "base" in base:
+            raise ConfigError(f"{base_path}: 'base' inside a base file; one level only")
+        raw = _merge(base, raw)
+    for override in overrides:
+        _override(raw, override)
+    return _validated(raw, str(path))
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "not a text file"
+        near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
+        raise ConfigError(f"{path}: cannot be read: {reason}{near}") from error
+    raw = _parse(text, str(path))
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a mapping of sections is expected, found {type(raw).__name__}")
+    return raw
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without its two traps: `1e-3` is a number here, and a key given twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                line = node.start_mark.line + 1
+                raise yaml.YAMLError(f"key '{key}' stands twice in the mapping at line {line}")
+        return super().construct_mapping(node, deep)
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    "-+0123456789",
+)
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_Loader)  # a SafeLoader: builds plain values only
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
+
+
+def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in top.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _override(raw: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"override '{override}': expected key=value, as in train.epochs=3")
+    *parents, last = key.split(".")
+    here: dict[str, Any] = raw
+    for i, part in enumerate(parents):
+        if i == 1 and parents[0] == "methods":
+            here = _method_entry(raw["methods"], part)
+        empty: Any = [] if (i, part) == (0, "methods") else {}
+        if here.get(part) is None:
+            here[part] = empty
+        if not isinstance(here[part], type(empty)):
+            raise ConfigError(f"override '{override}': '{part}' holds a value, not a section")
+        here = here[part]
+    if parents == ["methods"]:
+        here = _method_entry(raw["methods"], last)
+    here[last] = _parse(text, f"override '{override}'")
+
+
+def _method_entry(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return the list's item for that method, adding one if it is not there."""
+    for entry in entries:
+        if name in entry:
+            return entry
+    entries.append({name: {}})
+    return entries[-1]
+
+
+def _validated(raw: dict[str, Any], where: str) -> Config:
+    if isinstance(raw.get("pretrain"), dict) and isinstance(raw.get("train", {}), dict):
+        raw["pretrain"] = {**(raw.get("train") or {}), **raw["pretrain"]}
+    try:
+        config = Config(**raw)
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, Config, where, "")) from error
+    except TypeError as error:
+        raise ConfigError(f"{where}: section names must be words: {error}") from error
+    for entry in config.methods:
+        _check_method(entry, where)
+    return config
+
+
+def _check_method(entry: dict[str, Any], where: str) -> None:
+    if len(entry) != 1:
+        raise ConfigError(f"{where}: methods: one method a list item, found {list(entry)}")
+    ((name, settings),) = entry.items()
+    if name not in METHODS:
+        hint = f"{nearest(str(name), METHODS)}; known: {', '.join(METHODS)}"
+        raise ConfigError(f"{where}: methods: unknown method '{name}'{hint}")
+    kind = settings_class(name)
+    try:
+        kind(**(settings or {}))
+    except ValidationError as error:
+        raise ConfigError(_one_line(error, kind, where, f"methods.{name}.")) from error
+    except UserError as error:
+        raise ConfigError(f"{where}: methods.{name}: {error}") from error
+    except TypeError as error:
+        raise ConfigError(f"{where}: methods.{name}: a mapping of settings is expected") from error
+
+
+def _one_line(error: ValidationError, model: type[BaseModel], where: str, prefix: str) -> str:
+    first = error.errors()[0]
+    location = [str(part) for part in first["loc"]]
+    key = prefix + ".".join(location)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        known = _fields(model, location[:-1])
+        hint = nearest(location[-1], known) or f"; known: {', '.join(known)}"
+        return f"{where}: unknown key '{key}'{hint}{more}"
+    if first["type"] == "missing":
+        return f"{where}: key '{key}' is missing{more}"
+    reason = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+    if not location:
+        return f"{where}: {prefix.rstrip('.')}: {reason}{more}"
+    value = first["input"] if not isinstance(first["input"], dict) else "these settings"
+    return f"{where}: {key} = {value!r}: {reason}{more}"
+
+
+def _fields(model: type[BaseModel], location: Sequence[str]) -> list[str]:
+    for part in location:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        options = [annotation, *getattr(annotation, "__args__", ())]
+        inner = [o for o in options if isinstance(o, type) and issubclass(o, BaseModel)]
+        if not inner:
+            return []
+        model = inner[0]
+    return list(model.model_fields)

@@ -1,0 +1,68 @@
+"""Scikit-learn's 1,797 handwritten digits of 8 x 8 pixels: real images that need no file.
+
+Source: the test part of UCI's "Optical Recognition of Handwritten Digits".
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ms_eff.data.arrays import ArraySplit
+from ms_eff.data.base import DataSet
+from ms_eff.data.order import balanced_subset
+from ms_eff.data.settings import DataSettings
+
+__all__ = ["load", "test_mask"]
+
+SIDE = 8
+PEAK = 16.0  # the set counts ink from 0 to 16
+
+
+def load(settings: DataSettings) -> DataSet:
+    """Return the digits, 1,437 to train and 360 to test."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    images = bunch.images.astype(np.float32)[:, None]
+    labels = bunch.target.astype(np.int32)
+    in_test = test_mask(labels)
+    mean, std = settings.statistics(*_statistics(images[~in_test]))
+
+    def split(which: NDArray[np.bool_], augment: str, limit: int | None, key: str) -> ArraySplit:
+        chosen = np.flatnonzero(which)
+        chosen = chosen[balanced_subset(labels[chosen], limit, key)]
+        return ArraySplit(
+            images[chosen],
+            labels[chosen],
+            tuple("0123456789"),
+            mean=mean,
+            std=std,
+            peak=PEAK,
+            augment=augment,
+            factor=settings.image_size // SIDE,
+            interpolation=settings.interpolation or "bilinear",
+            workers=settings.workers or 1,
+        )
+
+    train = split(~in_test, settings.augment, settings.train_limit, "data.train_limit")
+    test = split(in_test, "none", settings.test_limit, "data.test_limit")
+    return DataSet("digits", train, test, mean, std)
+
+
+def test_mask(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return which samples test: every fifth of the samples sorted by class, 360 of 1,797.
+
+    No random numbers are involved, so the split is the same everywhere and for ever.
+
+    >>> test_mask(np.array([0, 1, 0, 1, 0, 1, 0, 1, 0, 1])).astype(int).tolist()
+    [1, 1, 0, 0, 0, 0, 0, 0, 0, 0]
+    """
+    mask = np.zeros(len(labels), bool)
+    mask[np.argsort(labels, kind="stable")[::5]] = True
+    return mask
+
+
+def _statistics(images: NDArray[np.float32]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    pixels = images.astype(np.float64) / PEAK
+    return (float(pixels.mean()),), (float(pixels.std()),)

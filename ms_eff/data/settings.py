@@ -1,0 +1,174 @@
+"""The `data` block of a config; checked without importing mindspore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ms_eff.errors import ConfigError, nearest
+from ms_eff.section import Section
+
+__all__ = ["DATA_SETS", "Augment", "DataSettings", "Normalize", "check_name"]
+
+Augment = Literal["none", "flip", "crop_flip", "imagenet"]
+
+# per data set: the keys that only some sets take, with their defaults (None: must be given)
+_OWN_KEYS: dict[str, dict[str, Any]] = {
+    "digits": {"interpolation": "bilinear"},
+    "cifar10": {"root": None, "interpolation": "bilinear"},
+    "image_folder": {"root": None, "corrupt": "error"},
+    "synthetic": {
+        "train_size": 2048,
+        "test_size": 512,
+        "num_classes": 10,
+        "channels": 3,
+        "seed": 0,
+    },
+}
+# per data set: defaults of keys that all sets take
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "digits": {"image_size": 8, "augment": "none"},
+    "cifar10": {"image_size": 32, "augment": "crop_flip"},
+    "image_folder": {"image_size": 224, "augment": "imagenet"},
+    "synthetic": {"image_size": 32, "augment": "none"},
+}
+_NATIVE_SIZE = {"digits": 8, "cifar10": 32}
+_CHANNELS = {"digits": 1, "cifar10": 3, "image_folder": 3}
+
+DATA_SETS = tuple(_DEFAULTS)
+
+
+class Normalize(Section):
+    """Per-channel statistics that replace the data set's own, in pixel units of 0 to 1."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @field_validator("std")
+    @classmethod
+    def _positive(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if min(value, default=0.0) <= 0.0:
+            raise ConfigError(f"data.normalize.std: {list(value)} must be above 0")
+        return value
+
+
+class DataSettings(Section):
+    """Which images, how large, how many, how augmented. Null takes the data set's own default.
+
+    Attributes:
+        name: `digits` (scikit-learn's, needs no file), `cifar10` (official binary layout),
+            `image_folder` (root/train/<class>/*.jpg and root/val or test), `synthetic`.
+        root: folder of `cifar10` or `image_folder`.
+        image_size: side in pixels; `digits` and `cifar10`: a multiple of 8 and 32.
+        interpolation: `digits`, `cifar10`: how to enlarge.
+        batch_size: per worker.
+        eval_batch_size: per worker; null: as `batch_size`.
+        augment: of training images. `flip`: mirrored at random; `crop_flip`: shifted by up to an
+            eighth of the side (4 pixels at 32) and mirrored, for image folders a random crop of the
+            resized picture; `imagenet`: random resized crop and mirror, image folders only.
+        train_limit: train on the first so many images, evenly over the classes; null: all.
+        test_limit: likewise for the test split.
+        drop_last: training leaves out the samples that fill no whole batch. Otherwise the last
+            batch is filled up and the filling is marked by index -1.
+        workers: threads that prepare a batch; null: one, or one a core for image folders.
+        normalize: mean and std in place of the data set's own.
+        corrupt: `image_folder`: `error` stops at an unreadable file, `skip` replaces it by the next
+            readable one of its class, counts it, and leaves it out of evaluation.
+        train_size: `synthetic`: training images.
+        test_size: `synthetic`: test images.
+        num_classes: `synthetic`.
+        channels: `synthetic`.
+        seed: `synthetic`: another seed, another data set.
+    """
+
+    name: str = "digits"
+    root: Path | None = None
+    image_size: int = Field(8, ge=1)
+    interpolation: Literal["nearest", "bilinear"] | None = None
+    batch_size: int = Field(64, ge=1)
+    eval_batch_size: int | None = Field(None, ge=1)
+    augment: Augment = "none"
+    train_limit: int | None = Field(None, ge=1)
+    test_limit: int | None = Field(None, ge=1)
+    drop_last: bool = True
+    workers: int | None = Field(None, ge=1)
+    normalize: Normalize | None = None
+    corrupt: Literal["error", "skip"] | None = None
+    train_size: int | None = Field(None, ge=1)
+    test_size: int | None = Field(None, ge=1)
+    num_classes: int | None = Field(None, ge=2)
+    channels: int | None = Field(None, ge=1)
+    seed: int | None = Field(None, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_defaults(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not isinstance(given.get("name", "digits"), str):
+            return given  # pydantic's own message is clear
+        name = given.get("name", "digits")
+        check_name(name)
+        said = {key: value for key, value in given.items() if value is not None}
+        _check_own_keys(name, said)
+        return {**_OWN_KEYS[name], **_DEFAULTS[name], **said}
+
+    @model_validator(mode="after")
+    def _fits_the_set(self) -> DataSettings:
+        native = _NATIVE_SIZE.get(self.name)
+        if native and self.image_size % native:
+            raise ConfigError(
+                f"data.image_size: {self.image_size} for {self.name}, whose images are enlarged by "
+                f"whole factors; use a multiple of {native}"
+            )
+        if self.augment == "imagenet" and self.name != "image_folder":
+            raise ConfigError(
+                f"data.augment: 'imagenet' is for image_folder; {self.name} takes none, flip or "
+                "crop_flip"
+            )
+        self._check_statistics()
+        return self
+
+    @property
+    def image_channels(self) -> int:
+        """Channels of the images."""
+        return self.channels or _CHANNELS[self.name]
+
+    def statistics(
+        self, mean: tuple[float, ...], std: tuple[float, ...]
+    ) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return mean and std to normalise with: `normalize`, or else the given ones."""
+        return (self.normalize.mean, self.normalize.std) if self.normalize else (mean, std)
+
+    def _check_statistics(self) -> None:
+        if self.normalize is None:
+            return
+        for key in ("mean", "std"):
+            found = len(getattr(self.normalize, key))
+            if found != self.image_channels:
+                raise ConfigError(
+                    f"data.normalize.{key}: {found} values, but images of {self.name} have "
+                    f"{self.image_channels} channels; give one value a channel"
+                )
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError, with the nearest known name, unless there is such a data set."""
+    if name not in DATA_SETS:
+        raise ConfigError(
+            f"data.name: unknown data set '{name}'{nearest(name, DATA_SETS)}; "
+            f"known: {', '.join(DATA_SETS)}"
+        )
+
+
+def _check_own_keys(name: str, said: dict[str, Any]) -> None:
+    own = _OWN_KEYS[name]
+    for key in said:
+        takers = [other for other in DATA_SETS if key in _OWN_KEYS[other]]
+        if takers and key not in own:
+            raise ConfigError(
+                f"data.{key}: {name} takes no '{key}' (for {', '.join(takers)}); leave it out"
+            )
+    for key, default in own.items():
+        if default is None and key not in said:
+            raise ConfigError(f"data.{key}: {name} needs it; give the folder that holds the images")

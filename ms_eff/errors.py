@@ -1,0 +1,66 @@
+"""The exceptions a user of the library meets.
+
+Everything derived from `UserError` is a mistake that its message tells how to mend; the command
+line prints it as one line and exits with 2. `VerificationError` is a failure of ours: exit 1.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = [
+    "CheckpointError",
+    "ConfigError",
+    "DataError",
+    "DivergedError",
+    "PlanError",
+    "SetupError",
+    "UserError",
+    "VerificationError",
+    "nearest",
+]
+
+
+class UserError(ValueError):
+    """A mistake in what the user gave; the message names it and its remedy in one line."""
+
+
+class ConfigError(UserError):
+    """A config file or an override is wrong: unknown key, wrong type, out of range."""
+
+
+class DataError(UserError):
+    """A data set is missing or damaged; the message names file, expected and found."""
+
+
+class CheckpointError(UserError):
+    """A checkpoint or weight file is missing, damaged, or of another model."""
+
+
+class DivergedError(UserError):
+    """The loss or the weights are no longer finite; names the step and the last good checkpoint."""
+
+
+class PlanError(UserError):
+    """A plan does not fit the network: no layer matches, a rank is out of range."""
+
+
+class SetupError(UserError):
+    """A package, a device or a port that this run needs is not to be had here."""
+
+
+class VerificationError(RuntimeError):
+    """An exported or rebuilt model does not reproduce the live one within its tolerance."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return `` (did you mean 'x'?)`` for the closest known name, or an empty string.
+
+    >>> nearest("lowrnk", ["lowrank", "gqkva"])
+    " (did you mean 'lowrank'?)"
+    >>> nearest("zzz", ["lowrank"])
+    ''
+    """
+    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean '{close[0]}'?)" if close else ""

@@ -1,0 +1,245 @@
+"""A run: config -> data, model, methods, training -> results, each stage kept and reused.
+
+output/
+  config.json          the settings this folder was made with
+  pretrain/, train/    logs and checkpoints
+  models/<stage>/      a loadable checkpoint a stage: dense, decomposed, fine-tuned
+  results.json         what was measured
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mindspore import nn
+from rich.console import Console
+
+from ms_eff import data, models, runtime
+from ms_eff.bench import counts, environment
+from ms_eff.config import Config
+from ms_eff.errors import CheckpointError, ConfigError
+from ms_eff.methods.base import Method, ModelContext
+from ms_eff.methods.registry import check_conflicts, method_class
+from ms_eff.results import Results, difference
+from ms_eff.train import checkpoint
+from ms_eff.train.evaluate import Score, evaluate
+from ms_eff.train.feed import Feed
+from ms_eff.train.settings import TrainSettings
+from ms_eff.train.trainer import Trainer
+
+__all__ = ["Experiment"]
+
+# what may change between two calls on the same folder without making it another run
+_MEASURING = {"output", "bench", "export", "device"}
+
+
+class Experiment:
+    """One config at work in its output folder.
+
+    Args:
+        config: validated settings.
+        command: the line that started this, for the results.
+        console: where to tell what happens.
+        fresh: start over, forgetting what the folder holds.
+    """
+
+    def __init__(
+        self, config: Config, command: str, console: Console | None = None, fresh: bool = False
+    ) -> None:
+        self.config = config
+        self.worker = runtime.setup(config.device)
+        runtime.set_seed(config.seed)
+        self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
+        self.folder = config.output
+        self._claim(fresh)
+        self.results = Results(
+            self.folder / "results.json",
+            environment.describe(command, config.seed),
+            config.to_dict(),
+        )
+        self.data = data.build(config.data)
+        self.feed = Feed(self.data, config.data, config.seed, self.worker)
+        self.methods: list[Method] = [
+            method_class(name)(settings, config.seed) for name, settings in config.method_settings()
+        ]
+        check_conflicts(self.methods)
+
+    def train(self) -> Results:
+        """Do the whole job: dense training, methods, training with them; reuse what is there."""
+        model, description, trained = self._dense()
+        model = self._change(model, description, trained)
+        self._train(model, description, "fine-tuned" if trained else "trained")
+        return self.results
+
+    def compress(self) -> Results:
+        """Change a trained model (weights or pretrain) by its methods, without training it."""
+        if self.config.pretrain is None and self.config.model.weights is None:
+            raise ConfigError(
+                "model.weights: nothing to compress; give a weight file, or a `pretrain` section"
+            )
+        model, description, trained = self._dense()
+        self._change(model, description, trained)
+        return self.results
+
+    def evaluate(self, path: Path | None = None) -> dict[str, Score]:
+        """Evaluate a checkpoint folder, or every model this run has made."""
+        found = {str(path): checkpoint.rebuild(path)} if path else dict(self.saved_models())
+        return {stage: self._score(model) for stage, model in found.items()}
+
+    def saved_models(self) -> Iterator[tuple[str, nn.Cell]]:
+        """Yield (stage, network) for every model of this run, in the order they were made."""
+        stages = [s for s in self.results.stages if (self._model_path(s)).is_dir()]
+        if not stages:
+            raise CheckpointError(
+                f"{self.folder}: no trained model here; run `ms-eff train` with this config first"
+            )
+        for stage in stages:
+            yield stage, checkpoint.rebuild(self._model_path(stage))
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input, without the batch axis."""
+        return tuple(self.data.image_shape)
+
+    # stages
+
+    def _dense(self) -> tuple[nn.Cell, dict[str, Any], bool]:
+        """Return the network before any method: trained here, loaded, or new."""
+        settings = self.config.model
+        args = settings.args(
+            num_classes=self.data.num_classes, in_channels=self.data.image_shape[0]
+        )
+        description: dict[str, Any] = {"model": {"name": settings.name, "args": args}, "plans": []}
+        if self._has("dense"):
+            return checkpoint.rebuild(self._model_path("dense")), description, True
+        model = models.build(settings.name, **args, seed=self.config.seed)
+        if settings.weights:
+            for note in models.load_weights(model, settings.weights):
+                self.console.print(note)
+        if self.config.pretrain is not None:
+            self.console.print(f"[bold]dense[/]: training {settings.name}")
+            rows = self._fit(model, description, self.config.pretrain, "pretrain", [])
+            self._keep("dense", model, description, rows)
+        elif settings.weights:
+            self._keep("dense", model, description, [])
+        return model, description, bool(settings.weights) or self.config.pretrain is not None
+
+    def _change(self, model: nn.Cell, description: dict[str, Any], trained: bool) -> nn.Cell:
+        """Let each method change the model, or rebuild what an earlier call made of it."""
+        saved = self._changed_stage()
+        if saved is not None:
+            found = checkpoint.read(self._model_path(saved))
+            plans = {entry["method"]: entry["plan"] for entry in found.state["plans"]}
+            for method in self.methods:
+                method.plan = plans.get(method.name)
+            description["plans"] = found.state["plans"]
+            return checkpoint.rebuild(found)
+        context = ModelContext(
+            (self.config.data.batch_size, *self.input_shape), self._calibration, None, trained
+        )
+        for method in self.methods:
+            model = method.change_model(model, context)
+            if method.plan is not None:
+                description["plans"].append({"method": method.name, "plan": method.plan})
+            if method.report is not None:
+                self.results.methods[method.name] = method.report
+        if description["plans"]:
+            self._keep(self._stage_name(), model, description, [])
+        return model
+
+    def _train(self, model: nn.Cell, description: dict[str, Any], stage: str) -> None:
+        if self._has(stage):
+            self.console.print(f"{self.folder}: already trained ({stage}); nothing to do")
+            return
+        self.console.print(f"[bold]{stage}[/]: training")
+        rows = self._fit(model, description, self.config.train, "train", self.methods)
+        self._keep(stage, model, description, rows)
+
+    def _fit(
+        self,
+        model: nn.Cell,
+        description: dict[str, Any],
+        settings: TrainSettings,
+        folder: str,
+        methods: list[Method],
+    ) -> list[dict[str, Any]]:
+        return Trainer(
+            model,
+            self.feed,
+            settings,
+            self.folder / folder,
+            description=description,
+            methods=methods,
+            console=self.console,
+        ).fit()
+
+    def _keep(
+        self, stage: str, model: nn.Cell, description: dict[str, Any], rows: list[dict[str, Any]]
+    ) -> None:
+        """Save a stage's model and what it scores; the model is written last, as the mark of it."""
+        score = self._score(model)
+        total = counts.totals(counts.count(model, (1, *self.input_shape)))
+        self.results.stages[stage] = {
+            "accuracy": score.accuracy,
+            "loss": score.loss,
+            "samples": score.samples,
+            "params": total["params"],
+            "macs": total["macs"],
+            "curve": rows,
+        }
+        self.console.print(
+            f"[bold]{stage}[/]: accuracy {score.accuracy:.4f} · {total['params']:,} parameters "
+            f"· {total['macs'] / 1e6:.1f} M MACs"
+        )
+        if self.worker.rank == 0:
+            self.results.write()
+            weights = {p.name: p.asnumpy() for p in model.get_parameters()}
+            checkpoint.save(self._model_path(stage), weights, description)
+
+    def _score(self, model: nn.Cell) -> Score:
+        return evaluate(model, self.feed.test())
+
+    def _calibration(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield training batches without augmentation, in a fixed random order."""
+        split, size = self.data.train, self.config.data.batch_size
+        order = np.random.default_rng(self.config.seed).permutation(len(split))
+        for start in range(0, len(order) - size + 1, size):
+            images, labels = split.batch(order[start : start + size], None)
+            yield images, labels
+
+    # folder
+
+    def _model_path(self, stage: str) -> Path:
+        return self.folder / "models" / stage
+
+    def _has(self, stage: str) -> bool:
+        return self._model_path(stage).is_dir() and stage in self.results.stages
+
+    def _stage_name(self) -> str:
+        return next((m.stage for m in self.methods if m.plan is not None), "compressed")
+
+    def _changed_stage(self) -> str | None:
+        return next((m.stage for m in self.methods if self._has(m.stage)), None)
+
+    def _claim(self, fresh: bool) -> None:
+        """Refuse a folder made with other settings; forget it if asked to."""
+        record = self.folder / "config.json"
+        settings = json.loads(self.config.model_dump_json(exclude=_MEASURING))
+        if fresh and record.exists() and self.worker.rank == 0:
+            for name in ("models", "pretrain", "train", "export"):
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+            (self.folder / "results.json").unlink(missing_ok=True)
+        elif record.exists():
+            changed = difference(json.loads(record.read_text()), settings)
+            if changed:
+                raise ConfigError(
+                    f"output = {self.folder}: made with other settings ({changed}); "
+                    "choose another output=FOLDER, or --fresh to start over"
+                )
+        if self.worker.rank == 0:
+            record.write_text(json.dumps(settings, indent=1))

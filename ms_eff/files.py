@@ -1,0 +1,53 @@
+"""Files that are either whole or not there."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ms_eff.errors import CheckpointError, UserError
+
+__all__ = ["replacing"]
+
+
+@contextmanager
+def replacing(path: str | Path, error: type[UserError] = CheckpointError) -> Iterator[Path]:
+    """Give a temporary name to write to; rename it to `path` when the block ends well.
+
+    The file is on disk before it gets its name, and an existing file stays until then. The
+    temporary name keeps the suffix and lies beside `path`; it is gone after a failure.
+
+    Args:
+        path: final name; its folder must exist.
+        error: what to raise where the system refuses (no permission, disk full).
+
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> with replacing(folder / "a.txt") as temporary:
+    ...     _ = temporary.write_text("whole")
+    >>> [p.name for p in folder.iterdir()]
+    ['a.txt']
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    try:
+        temporary.touch()  # a folder that is missing or read-only shows here, before any work
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+        _flush(path.parent)
+    except OSError as failure:
+        reason = failure.strerror or str(failure)
+        raise error(f"{path}: cannot be written: {reason}; nothing was changed") from failure
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

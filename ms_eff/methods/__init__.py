@@ -1,0 +1,1 @@
+"""One folder a method; `base.py` is the interface, `registry.py` the list."""

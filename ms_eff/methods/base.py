@@ -1,0 +1,140 @@
+"""The one interface of every method: four kinds of hook, each optional.
+
+A method may change the model, change the step, act at step and epoch ends, and choose the data.
+The trainer calls the hooks in the order of the config's `methods` list and knows no method by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from mindspore import Tensor, nn
+
+from ms_eff.section import Section
+
+if TYPE_CHECKING:
+    from ms_eff.train.step import Step
+
+__all__ = ["EpochEnd", "Method", "ModelContext", "StepEnd"]
+
+
+@dataclass(frozen=True)
+class ModelContext:
+    """What a method may need to know when it changes the model.
+
+    Attributes:
+        input_shape: shape of one input with its batch axis, as the model takes it.
+        calibration: yields (images, labels) NumPy batches of training data without augmentation.
+        loss: the training loss, (outputs, labels) -> scalar.
+        trained: whether the weights are worth keeping (loaded or trained before).
+    """
+
+    input_shape: tuple[int, ...]
+    calibration: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]] | None = None
+    loss: Callable[[Tensor, Tensor], Tensor] | None = None
+    trained: bool = False
+
+
+@dataclass(frozen=True)
+class StepEnd:
+    """What happened in one training step, for methods that watch it.
+
+    Attributes:
+        epoch: from 0.
+        step: steps done since the start of training, this one included.
+        indices: (B,) sample indices of this batch.
+        outputs: the model's outputs for it (a Tensor: reading it waits for the device).
+    """
+
+    epoch: int
+    step: int
+    indices: np.ndarray
+    outputs: Tensor
+
+
+@dataclass(frozen=True)
+class EpochEnd:
+    """What a method sees when an epoch is over.
+
+    Attributes:
+        epoch: the epoch that ended, from 0.
+        epochs: how many there will be.
+        model: the network in training.
+        predict: runs the model in inference mode over given training indices -> (n, C) logits.
+    """
+
+    epoch: int
+    epochs: int
+    model: nn.Cell
+    predict: Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass
+class Method:
+    """Base of all methods: every hook does nothing until a subclass says otherwise.
+
+    Attributes:
+        settings: the validated block of the config.
+        seed: the run's seed; all randomness of the method derives from it.
+        plan: set by `change_model`: JSON that `rebuild` needs to change another copy alike, or
+            None if the architecture stays. On a resumed run it is given back instead.
+        report: set by `change_model`: JSON for results and the HTML report, or None.
+    """
+
+    settings: Section
+    seed: int = 0
+    plan: dict[str, Any] | None = None
+    report: dict[str, Any] | None = None
+
+    # of the class: the key in a config; what results call the changed model; names of methods
+    # that it cannot be combined with; whether on_step_end needs outputs (turns sinking off)
+    name: ClassVar[str] = ""
+    stage: ClassVar[str] = "compressed"
+    conflicts: ClassVar[Sequence[str]] = ()
+    watches_steps: ClassVar[bool] = False
+
+    # 1. the model
+    def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Return the changed network; the given one is not used again."""
+        return model
+
+    @classmethod
+    def rebuild(cls, model: nn.Cell, plan: dict[str, Any]) -> nn.Cell:
+        """Give a freshly built model the shapes of a saved plan; its weights are loaded later."""
+        return model
+
+    # 2. the step
+    def phase(self, epoch: int) -> str:
+        """Name the compiled step that epoch needs; equal names share one compilation."""
+        return ""
+
+    def change_step(self, step: Step, phase: str) -> Step:
+        """Return the step with this method in it, for that phase."""
+        return step
+
+    # 3. step and epoch ends
+    def on_step_end(self, event: StepEnd) -> None:
+        """Look at one step (only if `watches_steps`)."""
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        """Act between two epochs."""
+
+    # 4. the data
+    def subset_size(self, epoch: int, size: int) -> int:
+        """Return how many of `size` samples that epoch trains on; known before training."""
+        return size
+
+    def subset(self, epoch: int, indices: np.ndarray) -> np.ndarray:
+        """Return the samples of that epoch, chosen among `indices`."""
+        return indices
+
+    # state
+    def state(self) -> dict[str, np.ndarray]:
+        """Return the arrays that a resumed run needs (they go into the checkpoint)."""
+        return {}
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take back what `state` returned."""

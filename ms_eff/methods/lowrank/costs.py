@@ -1,0 +1,59 @@
+"""What a layer costs, whole and in factors: weights and multiply-accumulates.
+
+Biases are left out: a decomposed layer keeps them as they are.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ms_eff.methods.lowrank.tucker import tucker_params
+
+__all__ = ["Positions", "macs_of", "weights_of"]
+
+Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Positions:
+    """How often a layer's kernel is applied to one sample.
+
+    Attributes:
+        inner: pixels (or tokens) that come in.
+        outer: those that go out.
+    """
+
+    inner: int
+    outer: int
+
+
+def weights_of(kind: str, shape: Shape, rank: Shape | None = None) -> int:
+    """Return the weights of a layer, or of its factors at `rank`.
+
+    >>> weights_of("dense", (1000, 2048)), weights_of("dense", (1000, 2048), (335,))
+    (2048000, 1021080)
+    """
+    if rank is None:
+        return math.prod(shape)
+    if kind == "conv":
+        return tucker_params(shape, (rank[0], rank[1]))
+    return rank[0] * (shape[0] + shape[1])
+
+
+def macs_of(kind: str, shape: Shape, positions: Positions, rank: Shape | None = None) -> int:
+    """Return the multiply-accumulates for one sample, of a layer or of its factors at `rank`.
+
+    An embedding looks up and multiplies nothing until it has a second factor.
+
+    >>> macs_of("conv", (64, 64, 3, 3), Positions(56 * 56, 28 * 28))
+    28901376
+    """
+    if kind == "embedding":
+        return positions.outer * rank[0] * shape[1] if rank else 0
+    if kind == "conv" and rank:
+        # only the first 1x1 sees the input's resolution: the core carries the stride
+        first = shape[1] * rank[0]
+        return positions.inner * first + positions.outer * (weights_of(kind, shape, rank) - first)
+    # a strided 1x1 convolution strides in its first factor
+    return positions.outer * weights_of(kind, shape, rank)

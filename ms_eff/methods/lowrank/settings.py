@@ -1,0 +1,127 @@
+"""What a user may ask of the low-rank method; imports no MindSpore."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from ms_eff.errors import ConfigError, nearest
+from ms_eff.section import Section
+
+__all__ = ["KINDS", "SOURCES", "LowRankSettings", "RatioRank", "make_settings"]
+
+# where ranks may come from; a user names exactly one
+SOURCES = ("ratio", "params", "macs", "rank", "ranks", "vbmf", "plan")
+KINDS = ("dense", "conv1x1", "conv", "embedding")
+
+Kind = Literal["dense", "conv1x1", "conv", "embedding"]
+Rank = Annotated[int, Field(ge=1)]
+Ratio = Annotated[float, Field(gt=1)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class RatioRank(Section):
+    """In `ranks`: the rank that makes this layer `ratio` times smaller."""
+
+    ratio: Ratio
+
+
+class LowRankSettings(Section):
+    """Replace layers by low-rank factors (arXiv:2407.20266); name one source of ranks.
+
+    Attributes:
+        ratio: how many times fewer weights each decomposed layer has, old / new: 2.0 halves it.
+        params: global budget: the share of the whole network's parameters to keep, 0.5 is half.
+            Ranks are chosen layer by layer from the known truncation errors.
+        macs: the same for multiply-accumulates.
+        rank: one rank for every layer; of a convolution it is that of both channel modes.
+        ranks: name pattern -> rank, [r1, r2] (convolutions) or {ratio: x}; the first pattern that
+            matches a layer counts, layers that none matches stay as they are.
+        vbmf: ranks by analytic variational Bayes (Nakajima et al. 2013).
+        plan: JSON file of an earlier plan, applied as written.
+        include: only layers that match one of these name patterns (as in a shell).
+        exclude: never these. The papers leave a ResNet's stem and its downsample convolutions
+            whole, and so does the default.
+        layers: kinds of layers to decompose.
+        divisor: round ranks down to a multiple (16 suits Ascend's cube unit, 1 is off).
+    """
+
+    ratio: Ratio | None = None
+    params: Share | None = None
+    macs: Share | None = None
+    rank: Rank | None = None
+    ranks: dict[str, Rank | tuple[Rank, Rank] | RatioRank] | None = Field(None, min_length=1)
+    vbmf: bool = False
+    plan: Path | None = None
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ("conv1", "*.downsample.*")
+    layers: tuple[Kind, ...] = Field(("dense", "conv1x1", "conv"), min_length=1)
+    divisor: int = Field(1, ge=1)
+
+    @field_validator("ranks", mode="before")
+    @classmethod
+    def _readable(cls, ranks: Any) -> Any:
+        # one clear message in place of one for each member of the union
+        for pattern, value in ranks.items() if isinstance(ranks, Mapping) else ():
+            if not _is_rank(value):
+                raise ValueError(
+                    f"'{pattern}': {value!r} is no rank; give a number from 1, [r1, r2], "
+                    "or {ratio: x} with x above 1"
+                )
+        return ranks
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        given = [name for name in SOURCES if getattr(self, name) not in (None, False)]
+        if len(given) != 1:
+            found = f"found {' and '.join(given)}" if given else "found none"
+            raise ValueError(f"name exactly one of {', '.join(SOURCES)}; {found}")
+        beside = self.model_fields_set - {"plan", "vbmf"}
+        if given == ["plan"] and beside:
+            raise ValueError(f"a plan is applied as written; drop {', '.join(sorted(beside))}")
+        return self
+
+    @property
+    def source(self) -> str:
+        """The one of `SOURCES` that was given.
+
+        >>> LowRankSettings(ratio=2.0).source
+        'ratio'
+        """
+        return next(name for name in SOURCES if getattr(self, name) not in (None, False))
+
+
+def make_settings(given: Mapping[str, Any]) -> LowRankSettings:
+    """Return validated settings from keyword arguments.
+
+    Raises:
+        ConfigError: the argument, its value and the remedy, in one line.
+
+    >>> make_settings({"ratoi": 2.0})
+    Traceback (most recent call last):
+    ms_eff.errors.ConfigError: lowrank: unknown setting 'ratoi' (did you mean 'ratio'?)
+    """
+    try:
+        return LowRankSettings(**given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            hint = nearest(key, LowRankSettings.model_fields)
+            raise ConfigError(f"lowrank: unknown setting '{key}'{hint}") from error
+        reason = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
+        where = f"{key} = {first['input']!r}: " if key else ""
+        raise ConfigError(f"lowrank: {where}{reason}") from error
+
+
+def _is_rank(value: Any) -> bool:
+    if isinstance(value, RatioRank):
+        return True
+    if isinstance(value, Mapping):
+        ratio = value.get("ratio")
+        return set(value) == {"ratio"} and isinstance(ratio, (int, float)) and ratio > 1
+    ranks = value if isinstance(value, (list, tuple)) and len(value) == 2 else [value]
+    return all(type(rank) is int and rank >= 1 for rank in ranks)

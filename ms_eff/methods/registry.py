@@ -1,0 +1,51 @@
+"""Which methods there are: config key -> (settings, method), imported only when used."""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ms_eff.errors import ConfigError, nearest
+from ms_eff.section import Section
+
+if TYPE_CHECKING:
+    from ms_eff.methods.base import Method
+
+__all__ = ["METHODS", "check_conflicts", "method_class", "settings_class"]
+
+# settings modules import no mindspore, so that a config is checked before anything heavy starts
+METHODS: dict[str, tuple[str, str]] = {
+    "lowrank": (
+        "ms_eff.methods.lowrank.settings:LowRankSettings",
+        "ms_eff.methods.lowrank.method:LowRank",
+    ),
+}
+
+
+def settings_class(name: str) -> type[Section]:
+    """Return the settings of a method; raises ConfigError with the nearest name."""
+    return _load(name, 0)
+
+
+def method_class(name: str) -> type[Method]:
+    """Return the method itself; raises ConfigError with the nearest name."""
+    return _load(name, 1)
+
+
+def check_conflicts(methods: list[Method]) -> None:
+    """Refuse two methods that cannot work together, naming both."""
+    for first in methods:
+        for second in methods:
+            if second.name in first.conflicts:
+                raise ConfigError(
+                    f"methods: '{first.name}' and '{second.name}' cannot be combined; drop one"
+                )
+
+
+def _load(name: str, which: int) -> Any:
+    if name not in METHODS:
+        raise ConfigError(
+            f"methods: unknown method '{name}'{nearest(name, METHODS)}; known: {', '.join(METHODS)}"
+        )
+    module, attribute = METHODS[name][which].split(":")
+    return getattr(importlib.import_module(module), attribute)

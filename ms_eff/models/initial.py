@@ -1,0 +1,60 @@
+"""Initial weights drawn with NumPy, so that a seed gives the same network on every device.
+
+The cells get finished tensors: MindSpore's own initialisers would draw a second time, from
+global state.
+"""
+
+from __future__ import annotations
+
+import math
+
+import mindspore as ms
+import numpy as np
+from mindspore import nn
+
+__all__ = ["batch_norm", "conv2d", "dense"]
+
+
+def conv2d(
+    rng: np.random.Generator,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: int,
+    stride: int = 1,
+) -> nn.Conv2d:
+    """Return a bias-free "same" convolution, He-normal over fan-out (arXiv:1502.01852).
+
+    Weight shape ``(out_channels, in_channels, kernel_size, kernel_size)``.
+    """
+    shape = (out_channels, in_channels, kernel_size, kernel_size)
+    weight = rng.standard_normal(shape, dtype=np.float32)
+    weight *= math.sqrt(2.0 / (out_channels * kernel_size**2))
+    return nn.Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        pad_mode="pad",
+        padding=kernel_size // 2,
+        has_bias=False,
+        weight_init=ms.Tensor(weight),
+    )
+
+
+def dense(rng: np.random.Generator, in_channels: int, out_channels: int) -> nn.Dense:
+    """Return a dense layer, weight and bias uniform in +-1/sqrt(in_channels) as torch's Linear."""
+    bound = 1.0 / math.sqrt(in_channels)
+    weight = rng.uniform(-bound, bound, (out_channels, in_channels)).astype(np.float32)
+    bias = rng.uniform(-bound, bound, (out_channels,)).astype(np.float32)
+    return nn.Dense(
+        in_channels, out_channels, weight_init=ms.Tensor(weight), bias_init=ms.Tensor(bias)
+    )
+
+
+def batch_norm(channels: int, gamma: float = 1.0) -> nn.BatchNorm2d:
+    """Return batch normalisation with torch's defaults: eps 1e-5, 10 % of each new batch.
+
+    MindSpore's ``momentum`` is the share that is kept, torch's the share that is replaced.
+    """
+    scale = ms.Tensor(np.full(channels, gamma, np.float32))
+    return nn.BatchNorm2d(channels, eps=1e-5, momentum=0.9, gamma_init=scale)

@@ -1,0 +1,68 @@
+"""Which networks there are: name -> (builder, settings it takes), imported only when built."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from ms_eff.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from mindspore import nn
+
+__all__ = ["MODELS", "build", "check_args", "check_name", "names"]
+
+_RESNET = ("num_classes", "in_channels", "width", "stem", "zero_init_residual")
+
+# every builder takes `seed` besides: that of the initial weights
+MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "resnet18": ("ms_eff.models.resnet:resnet18", _RESNET),
+    "resnet34": ("ms_eff.models.resnet:resnet34", _RESNET),
+    "resnet50": ("ms_eff.models.resnet:resnet50", _RESNET),
+    "resnet101": ("ms_eff.models.resnet:resnet101", _RESNET),
+    "resnet152": ("ms_eff.models.resnet:resnet152", _RESNET),
+}
+
+
+def names() -> list[str]:
+    """Return the names that `build` knows.
+
+    >>> "resnet50" in names()
+    True
+    """
+    return list(MODELS)
+
+
+def build(name: str, **args: Any) -> nn.Cell:
+    """Return a new network with initial weights.
+
+    Args:
+        name: one of `names()`.
+        **args: the model's own arguments (see its class) and `seed`.
+
+    Raises:
+        ConfigError: for an unknown name or argument, with the nearest known one.
+    """
+    check_name(name)
+    check_args(name, [key for key in args if key != "seed"])
+    module, function = MODELS[name][0].split(":")
+    return getattr(importlib.import_module(module), function)(**args)
+
+
+def check_name(name: str) -> None:
+    """Raise ConfigError, with the nearest name, unless the model exists."""
+    if name not in MODELS:
+        raise ConfigError(
+            f"unknown model '{name}'{nearest(name, MODELS)}; known: {', '.join(MODELS)}"
+        )
+
+
+def check_args(name: str, args: Iterable[str]) -> None:
+    """Raise ConfigError, with the nearest name, unless the model takes each of these arguments."""
+    takes = MODELS[name][1]
+    for key in args:
+        if key not in takes:
+            raise ConfigError(
+                f"{name} takes no '{key}'{nearest(key, takes)}; it takes: {', '.join(takes)}"
+            )

@@ -1,0 +1,55 @@
+"""The `model` block of a config; checked without importing mindspore."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from ms_eff.models.registry import check_args, check_name
+from ms_eff.section import Section
+
+__all__ = ["ModelSettings"]
+
+
+class ModelSettings(Section):
+    """Which network to build. A key left out keeps the model's own default.
+
+    Attributes:
+        name: one of `ms_eff.models.names()`.
+        weights: file of initial weights (safetensors, .pth, .ckpt), or null for random ones.
+        num_classes: outputs; left out, the caller takes the data set's.
+        in_channels: channels of the input; left out, the caller takes the data set's.
+        width: ResNet: channels of the first stage (the published networks have 64).
+        stem: ResNet: `imagenet` (7x7 stride 2 and pool) or `cifar` (3x3 stride 1).
+        zero_init_residual: ResNet: start each block as an identity.
+    """
+
+    name: str
+    weights: Path | None = None
+    num_classes: int | None = Field(None, ge=1)
+    in_channels: int | None = Field(None, ge=1)
+    width: int | None = Field(None, ge=1)
+    stem: Literal["imagenet", "cifar"] | None = None
+    zero_init_residual: bool | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        check_name(name)
+        return name
+
+    @model_validator(mode="after")
+    def _taken_by_the_model(self) -> ModelSettings:
+        check_args(self.name, self.args())
+        return self
+
+    def args(self, **defaults: Any) -> dict[str, Any]:
+        """Return the arguments for `ms_eff.models.build`: those given, over `defaults`.
+
+        >>> ModelSettings(name="resnet18", width=16).args(num_classes=10)
+        {'num_classes': 10, 'width': 16}
+        """
+        given = self.model_dump(exclude={"name", "weights"}, exclude_none=True)
+        return defaults | given

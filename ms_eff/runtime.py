@@ -1,0 +1,156 @@
+"""The device, and all that has to be settled before MindSpore starts: the only file that knows it.
+
+`prepare_cpu` chooses the CPU kernels through one environment variable, so it must run before the
+first operator does; `setup` selects device and mode; `distributed` joins a job started by `msrun`.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from ms_eff.errors import SetupError
+from ms_eff.section import Section
+
+__all__ = ["DeviceSettings", "Worker", "cpu_has_avx512", "prepare_cpu", "set_seed", "setup"]
+
+ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+
+
+class DeviceSettings(Section):
+    """Where and how to run.
+
+    Attributes:
+        target: `auto` takes Ascend where there is one, else the CPU.
+        mode: `graph` compiles (default); `pynative` is for debugging, with equal numbers.
+        isa: CPU only. `avx2` avoids oneDNN's reference convolutions on AVX-512 machines, which are
+            some 50 times slower; `native` is better for networks without convolutions; `auto` is
+            `avx2` where the CPU has AVX-512. A value of ONEDNN_MAX_CPU_ISA in the environment wins.
+    """
+
+    target: Literal["auto", "ascend", "gpu", "cpu"] = "auto"
+    mode: Literal["graph", "pynative"] = "graph"
+    isa: Literal["auto", "avx2", "native"] = "auto"
+    device_id: int | None = Field(None, ge=0)
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process's place in a data-parallel job."""
+
+    rank: int = 0
+    size: int = 1
+
+
+def cpu_has_avx512() -> bool:
+    """Tell whether this CPU offers AVX-512 (Linux: /proc/cpuinfo; elsewhere: assumed not)."""
+    info = Path("/proc/cpuinfo")
+    return info.exists() and "avx512f" in info.read_text(errors="replace")
+
+
+def prepare_cpu(isa: str = "auto") -> str:
+    """Choose oneDNN's instruction set, unless the user has; return the value in force.
+
+    Must run before the first MindSpore operator of the process.
+
+    >>> prepare_cpu() in ("AVX2", "native") or "ONEDNN_MAX_CPU_ISA" in os.environ
+    True
+    """
+    if ISA_VARIABLE not in os.environ and isa != "native" and (isa == "avx2" or cpu_has_avx512()):
+        os.environ[ISA_VARIABLE] = "AVX2"
+    return os.environ.get(ISA_VARIABLE, "native")
+
+
+def setup(device: DeviceSettings) -> Worker:
+    """Select device and mode, and join the job if `msrun` started this process.
+
+    Raises:
+        SetupError: the wanted device is not there, or the scheduler's port is taken.
+    """
+    prepare_cpu(device.isa)
+    import mindspore as ms
+
+    target = _target(device.target)
+    ms.set_context(mode=ms.GRAPH_MODE if device.mode == "graph" else ms.PYNATIVE_MODE)
+    if device.device_id is None:
+        ms.set_device(target)
+    else:
+        ms.set_device(target, device.device_id)
+    return _join_job()
+
+
+def set_seed(seed: int) -> None:
+    """Seed MindSpore's own generators (dropout); everything else takes its seed explicitly."""
+    import mindspore as ms
+
+    ms.set_seed(seed)
+    ms.manual_seed(seed)
+
+
+def _target(wanted: str) -> str:
+    import mindspore as ms
+
+    names = {"ascend": "Ascend", "gpu": "GPU", "cpu": "CPU"}
+    if wanted == "auto":
+        return "Ascend" if _is_there("Ascend") else "CPU"
+    if wanted != "cpu" and not _is_there(names[wanted]):
+        raise SetupError(
+            f"device.target: '{wanted}' asked for, but MindSpore {ms.__version__} finds none here; "
+            "see `ms-eff doctor`, or use device.target=cpu"
+        )
+    return names[wanted]
+
+
+def _is_there(target: str) -> bool:
+    if target == "CPU":
+        return True
+    if target == "Ascend":  # asking MindSpore prints pages of warnings where there is no CANN
+        return any(Path("/dev").glob("davinci[0-9]*"))
+    import mindspore as ms
+
+    return bool(ms.hal.is_available(target))
+
+
+def _join_job() -> Worker:
+    role = os.environ.get("MS_ROLE")
+    if role is None:
+        return Worker()
+    if role == "MS_SCHED":
+        _check_port(os.environ.get("MS_SCHED_HOST", "127.0.0.1"), os.environ.get("MS_SCHED_PORT"))
+    import mindspore as ms
+    from mindspore.communication import get_group_size, get_rank, init
+
+    init()
+    worker = Worker(get_rank(), get_group_size())
+    ms.set_auto_parallel_context(
+        parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=worker.size
+    )
+    return worker
+
+
+def _check_port(host: str, port: str | None) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, int(port or 8118)))
+        except OSError as error:
+            raise SetupError(
+                f"msrun --master_port: port {port} of {host} cannot be used "
+                f"({error.strerror}); choose a free one"
+            ) from error
+
+
+def describe_cpu() -> str:
+    """Return the CPU's model name."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        for line in info.read_text(errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

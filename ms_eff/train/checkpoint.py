@@ -1,0 +1,181 @@
+"""Checkpoints: a folder of safetensors and one JSON, whole or not there at all.
+
+`state.json` holds what the network is (model, plans), where training stands, and the SHA-256 of
+every other file. A folder is written under a temporary name, flushed, and renamed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mindspore import Parameter, Tensor, nn
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save_file
+
+from ms_eff.errors import CheckpointError, nearest
+
+__all__ = ["Checkpoint", "assign", "read", "rebuild", "save"]
+
+FORMAT = 1
+WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint as read and verified.
+
+    Attributes:
+        path: its folder.
+        state: `model`, `plans`, and, from training, `epoch`, `step`, `history`, ...
+        weights: every parameter of the network, by name.
+        training: optimiser moments, averages, method state; empty for a plain model.
+    """
+
+    path: Path
+    state: dict[str, Any]
+    weights: dict[str, np.ndarray]
+    training: dict[str, np.ndarray]
+
+
+def save(
+    path: Path,
+    weights: Mapping[str, np.ndarray],
+    state: Mapping[str, Any],
+    training: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """Write a checkpoint folder atomically, replacing one of that name.
+
+    Raises:
+        CheckpointError: the folder cannot be written (full disk, no permission); nothing is left.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        files = {WEIGHTS: weights} | ({TRAINING: training} if training else {})
+        for name, arrays in files.items():
+            # safetensors stores memory as it lies: a transposed view would come back wrong
+            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary / name)
+        sums = {name: _sha256(temporary / name) for name in files}
+        text = json.dumps({"format": FORMAT, "files": sums, **state}, indent=1)
+        (temporary / STATE).write_text(text, encoding="utf-8")
+        for file in (*temporary.iterdir(), temporary):
+            _flush(file)
+        _replace(temporary, path)
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(
+            f"{path}: checkpoint cannot be written: {_reason(error)}; nothing was changed there. "
+            "Free space, or choose another output=FOLDER"
+        ) from error
+    return path
+
+
+def read(path: str | Path) -> Checkpoint:
+    """Read a checkpoint folder and verify every file against its checksum.
+
+    Raises:
+        CheckpointError: missing, damaged, or not one of ours; the message names the file.
+    """
+    path = Path(path)
+    if not (path / STATE).is_file():
+        raise CheckpointError(f"{path}: no checkpoint here ({STATE} is missing)")
+    try:
+        state = json.loads((path / STATE).read_text(encoding="utf-8"))
+        sums = dict(state["files"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(
+            f"{path / STATE}: damaged ({error}); use another checkpoint"
+        ) from error
+    if state.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path / STATE}: format {state.get('format')} is not the {FORMAT} of this ms_eff"
+        )
+    arrays = {name: _load(path / name, sum_) for name, sum_ in sums.items()}
+    return Checkpoint(path, state, arrays.get(WEIGHTS, {}), arrays.get(TRAINING, {}))
+
+
+def assign(cell: nn.Cell, weights: Mapping[str, np.ndarray], source: object) -> None:
+    """Put arrays into the network's parameters; names and shapes must match one to one.
+
+    Raises:
+        CheckpointError: the first missing, unexpected or misshapen name; nothing is loaded then.
+    """
+    own: dict[str, Parameter] = {p.name: p for p in cell.get_parameters()}
+    for name, parameter in own.items():
+        if name not in weights:
+            raise CheckpointError(
+                f"{source}: of another model: '{name}' is missing{nearest(name, weights)}"
+            )
+        if tuple(weights[name].shape) != tuple(parameter.shape):
+            raise CheckpointError(
+                f"{source}: of another model: '{name}' is {tuple(weights[name].shape)}, "
+                f"the network has {tuple(parameter.shape)}; check model and methods"
+            )
+    for name in weights:
+        if name not in own:
+            raise CheckpointError(f"{source}: of another model: it has '{name}', the network not")
+    for name, parameter in own.items():
+        parameter.set_data(Tensor(weights[name]))
+
+
+def rebuild(source: str | Path | Checkpoint) -> nn.Cell:
+    """Build the network a checkpoint describes (model, then each plan) and load its weights."""
+    from ms_eff import models
+    from ms_eff.methods.registry import method_class
+
+    checkpoint = source if isinstance(source, Checkpoint) else read(source)
+    described = checkpoint.state.get("model")
+    if not described:
+        raise CheckpointError(f"{checkpoint.path / STATE}: holds no model description")
+    cell = models.build(described["name"], **described["args"])
+    for entry in checkpoint.state.get("plans", []):
+        cell = method_class(entry["method"]).rebuild(cell, entry["plan"])
+    assign(cell, checkpoint.weights, checkpoint.path)
+    return cell
+
+
+def _load(file: Path, expected: str) -> dict[str, np.ndarray]:
+    try:
+        if _sha256(file) != expected:
+            raise CheckpointError(
+                f"{file}: damaged: its SHA-256 is not the one in {STATE}; use another checkpoint"
+            )
+        return load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"{file}: cannot be read: {_reason(error)}") from error
+
+
+def _replace(temporary: Path, path: Path) -> None:
+    if path.exists():  # a folder cannot be renamed over a full one
+        old = path.with_name(f".{path.name}.{os.getpid()}.old")
+        path.rename(old)
+        temporary.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    else:
+        temporary.rename(path)
+    _flush(path.parent)
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error).splitlines()[0]

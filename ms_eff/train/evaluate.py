@@ -1,0 +1,69 @@
+"""Accuracy and loss of a model on a whole split, each sample counted exactly once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
+
+__all__ = ["Score", "evaluate", "predict"]
+
+
+@dataclass(frozen=True)
+class Score:
+    """Result of an evaluation.
+
+    Attributes:
+        accuracy: share of samples whose highest logit is their label, in [0, 1].
+        loss: mean cross entropy (natural log, no label smoothing).
+        samples: how many were counted.
+    """
+
+    accuracy: float
+    loss: float
+    samples: int
+
+
+def evaluate(model: nn.Cell, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Score:
+    """Score a classifier on batches of (inputs, labels, indices); index -1 marks padding.
+
+    On several workers, each scores its share and the sums are added up.
+    """
+    sums = np.zeros(3)  # correct, loss, samples
+    for logits, labels, _ in _outputs(model, batches):
+        shifted = logits - logits.max(axis=1, keepdims=True)
+        log_sum = np.log(np.exp(shifted).sum(axis=1))
+        losses = log_sum - shifted[np.arange(len(labels)), labels]
+        sums += ((logits.argmax(axis=1) == labels).sum(), losses.sum(), len(labels))
+    correct, loss, samples = _over_workers(sums)
+    return Score(float(correct / samples), float(loss / samples), int(samples))
+
+
+def predict(model: nn.Cell, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> np.ndarray:
+    """Return the (n, ...) float64 outputs of all samples, in the order of the batches."""
+    return np.concatenate([outputs for outputs, _, _ in _outputs(model, batches)])
+
+
+def _outputs(
+    model: nn.Cell, batches: Iterable[tuple[Tensor, Tensor, Tensor]]
+) -> Iterable[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    was_training = model.training
+    model.set_train(False)
+    try:
+        for inputs, labels, indices in batches:
+            real = indices.asnumpy() >= 0
+            outputs = model(inputs).astype(ms.float32).asnumpy().astype(np.float64)
+            yield outputs[real], labels.asnumpy()[real], indices.asnumpy()[real]
+    finally:
+        model.set_train(was_training)
+
+
+def _over_workers(sums: np.ndarray) -> np.ndarray:
+    from mindspore.communication import GlobalComm, get_group_size
+
+    if not GlobalComm.INITED or get_group_size() == 1:
+        return sums
+    return ops.AllReduce()(Tensor(sums.astype(np.float32))).asnumpy().astype(np.float64)

@@ -1,0 +1,78 @@
+"""Ctrl-C and SIGTERM as a flag that the loop reads between steps, and one run per folder."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from ms_eff.errors import SetupError
+
+__all__ = ["Interrupted", "StopFlag", "lock_folder"]
+
+
+class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to stop, and saved)
+    """Training was asked to stop; it has saved. `code` is the exit status (130 or 143)."""
+
+    def __init__(self, signal_number: int, saved: Path) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}; saved {saved}")
+        self.code = 128 + signal_number
+        self.saved = saved
+
+
+class StopFlag:
+    """Remembers the first SIGINT or SIGTERM while it is in force; a second one acts as usual."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    def __enter__(self) -> StopFlag:
+        self._before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+        self.arm()
+        return self
+
+    def arm(self) -> None:
+        """Take the signals (again): MindSpore's dataset iterators turn SIGINT into SIGTERM."""
+        if self.received is None:
+            for number in self._before:
+                signal.signal(number, self._note)
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, _frame: FrameType | None) -> None:
+        self.received = number
+        for known, handler in self._before.items():  # the impatient can still end it at once
+            signal.signal(known, handler)
+
+
+@contextmanager
+def lock_folder(folder: Path, name: str = ".lock") -> Iterator[None]:
+    """Hold a run's output folder; a second run in it is refused. The lock dies with its process.
+
+    Raises:
+        SetupError: the folder cannot be made or written, or another run holds it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder / name, os.O_CREAT | os.O_RDWR)
+    except OSError as error:
+        raise SetupError(
+            f"output = {folder}: cannot be written: {error.strerror}; choose another output=FOLDER"
+        ) from error
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(handle)
+        raise SetupError(
+            f"output = {folder}: another run is writing here; wait for it or choose another output="
+        ) from error
+    try:
+        yield
+    finally:
+        os.close(handle)

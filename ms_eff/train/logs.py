@@ -1,0 +1,124 @@
+"""What a run tells: a bar on a terminal, plain lines elsewhere, CSV and JSON lines always."""
+
+from __future__ import annotations
+
+import csv
+import json
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from ms_eff.errors import SetupError
+
+__all__ = ["EpochBar", "History"]
+
+
+class History:
+    """The rows of all epochs as `log.csv` and `log.jsonl` of the run's folder, and TensorBoard.
+
+    The files are rewritten whole from the rows, so that after a resume they hold no row twice.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool = False) -> None:
+        self.folder = folder
+        self.board = _board(folder) if tensorboard else None
+
+    def write(self, rows: list[dict[str, Any]]) -> None:
+        """Write all rows, and the last one to TensorBoard."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        columns = list(dict.fromkeys(key for row in rows for key in row))
+        with _swapped(self.folder / "log.csv") as path, path.open("w", newline="") as stream:
+            writer = csv.DictWriter(stream, columns)
+            writer.writeheader()
+            writer.writerows(rows)
+        with _swapped(self.folder / "log.jsonl") as path:
+            path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        if self.board is not None:
+            for key, value in rows[-1].items():
+                if isinstance(value, float):
+                    self.board.add_scalar(key, value, rows[-1]["step"])
+            self.board.flush()
+
+
+class _swapped:  # noqa: N801 (used as a function)
+    """A temporary path that takes the real one's place when the block ends well."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.temporary = path.with_name(f".{path.name}.tmp")
+
+    def __enter__(self) -> Path:
+        return self.temporary
+
+    def __exit__(
+        self, kind: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self.temporary.replace(self.path)
+
+
+class EpochBar:
+    """Progress of one epoch: a bar on a terminal, a plain line every `every` steps elsewhere."""
+
+    def __init__(self, console: Console, title: str, steps: int, done: int, every: int) -> None:
+        self.console, self.title, self.steps = console, title, steps
+        self.done, self.every = done, every
+        self.started = time.monotonic()
+        self.samples = 0
+        self.bar: Progress | None = None
+        if console.is_terminal:
+            self.bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=console,
+                transient=True,
+            )
+            self.task = self.bar.add_task(title, total=steps, completed=done, note="")
+
+    def __enter__(self) -> EpochBar:
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def advance(self, loss: float, samples: int) -> None:
+        """Count one step."""
+        self.done += 1
+        self.samples += samples
+        note = f"loss {loss:.4f} · {self.rate():.0f} samples/s"
+        if self.bar:
+            self.bar.update(self.task, completed=self.done, note=note)
+        elif self.done % self.every == 0 and self.done < self.steps:
+            self.console.print(f"{self.title} step {self.done}/{self.steps} · {note}")
+
+    def rate(self) -> float:
+        """Return samples per second since the bar began."""
+        return self.samples / max(time.monotonic() - self.started, 1e-9)
+
+
+def _board(folder: Path) -> Any:
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError as error:
+        raise SetupError(
+            "train.tensorboard: tensorboardX is not installed; pip install 'ms_eff[report]'"
+        ) from error
+    return SummaryWriter(str(folder / "tensorboard"))

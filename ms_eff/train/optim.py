@@ -1,0 +1,138 @@
+"""Optimisers over MindSpore's fused update kernels, with state that several steps can share.
+
+MindSpore's own optimisers own their moments and their step counter. Methods that alternate between
+sets of weights (freezing phases) need several compiled steps over **one** set of moments, and
+gradient centralisation must act between weight decay and momentum: hence these few lines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+from mindspore import dtype as mstype
+
+from ms_eff.train.settings import TrainSettings
+
+__all__ = ["OptimizerState", "Update"]
+
+Transform = Callable[[Parameter, Tensor], Tensor]
+
+
+class OptimizerState:
+    """Moments of all weights, the learning rate table and the step counter.
+
+    Args:
+        weights: every parameter that any phase trains.
+        settings: optimizer, momentum, betas, eps, weight decay.
+        rates: (steps,) learning rates.
+    """
+
+    def __init__(
+        self, weights: Sequence[Parameter], settings: TrainSettings, rates: np.ndarray
+    ) -> None:
+        self.settings = settings
+        self.position = {w.name: i for i, w in enumerate(weights)}
+        slots = {"sgd": (), "momentum": ("momentum",), "adamw": ("mean", "variance")}
+        self.moments = [
+            tuple(_zeros_like(w, slot) for slot in slots[settings.optimizer]) for w in weights
+        ]
+        decays = settings.weight_decay
+        self.decays = [
+            decays if len(w.shape) > 1 or settings.decay_norm_and_bias else 0.0 for w in weights
+        ]
+        self.rates = Parameter(Tensor(rates), name="learning_rates", requires_grad=False)
+        self.step = Parameter(Tensor(0, mstype.int32), name="step", requires_grad=False)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what a resumed run needs (the rates follow from the config)."""
+        return {p.name: p.asnumpy() for p in self._parameters()}
+
+    def load(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take back what `arrays` returned."""
+        for p in self._parameters():
+            p.set_data(Tensor(arrays[p.name]))
+
+    def _parameters(self) -> list[Parameter]:
+        return [self.step, *(m for slots in self.moments for m in slots)]
+
+
+class Update(nn.Cell):
+    """One optimiser step on a subset of the weights; the other weights' moments stay as they are.
+
+    As torch: `sgd`: w -= lr g. `momentum`: v = mu v + g, w -= lr v (Nesterov: lr (g + mu v)).
+    `adamw` (1711.05101): decoupled decay, then Adam with torch's placement of eps.
+    """
+
+    def __init__(
+        self, state: OptimizerState, weights: Sequence[Parameter], transforms: Sequence[Transform]
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        settings = state.settings
+        chosen = [state.position[w.name] for w in weights]
+        self.kind = settings.optimizer
+        self.weights = ParameterTuple(weights)
+        self.count = len(chosen)
+        self.decays = tuple(state.decays[i] for i in chosen)
+        if self.kind != "sgd":
+            self.first = ParameterTuple([state.moments[i][0] for i in chosen])
+        if self.kind == "adamw":
+            self.second = ParameterTuple([state.moments[i][1] for i in chosen])
+        self.rates, self.step = state.rates, state.step
+        self.mu = settings.momentum
+        self.beta1, self.beta2 = settings.betas
+        self.eps = settings.eps
+        self.transforms = tuple(transforms)
+        self.nesterov = settings.nesterov
+        self.apply_momentum = ops.ApplyMomentum()
+        self.apply_adam = ops.Adam()
+
+    def construct(self, grads: tuple[Tensor, ...]) -> Tensor:
+        """Update the weights in place; returns the learning rate used."""
+        lr = self.rates[self.step]
+        self.step += 1
+        if self.kind == "adamw":
+            self._adamw(grads, lr)
+        else:
+            self._sgd(grads, lr)
+        return lr
+
+    def _sgd(self, grads: tuple[Tensor, ...], lr: Tensor) -> None:
+        for i in range(self.count):
+            weight, grad = self.weights[i], grads[i]
+            if self.decays[i] > 0:
+                grad = grad + self.decays[i] * weight
+            for transform in self.transforms:
+                grad = transform(weight, grad)
+            if self.kind == "momentum" and self.nesterov:
+                # MindSpore 2.9's CPU kernel ignores use_nesterov, so it is spelt out
+                velocity = self.mu * self.first[i] + grad
+                ops.assign(self.first[i], velocity)
+                ops.assign_sub(weight, lr * (grad + self.mu * velocity))
+            elif self.kind == "momentum":
+                self.apply_momentum(weight, self.first[i], lr, grad, self.mu)
+            else:
+                ops.assign_sub(weight, lr * grad)
+
+    def _adamw(self, grads: tuple[Tensor, ...], lr: Tensor) -> None:
+        done = self.step.astype(mstype.float32)
+        power1, power2 = self.beta1**done, self.beta2**done
+        # the kernel adds eps before it corrects the bias of the variance; torch adds it after
+        eps = self.eps * ops.sqrt(1 - power2)
+        for i in range(self.count):
+            weight, grad = self.weights[i], grads[i]
+            for transform in self.transforms:
+                grad = transform(weight, grad)
+            if self.decays[i] > 0:
+                ops.assign_sub(weight, lr * self.decays[i] * weight)
+            self.apply_adam(
+                weight, self.first[i], self.second[i], power1, power2, lr,
+                self.beta1, self.beta2, eps, grad,
+            )  # fmt: skip
+
+
+def _zeros_like(weight: Parameter, slot: str) -> Parameter:
+    return Parameter(
+        Tensor(np.zeros(weight.shape, np.float32)), f"{slot}.{weight.name}", requires_grad=False
+    )

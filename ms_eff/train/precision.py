@@ -1,0 +1,46 @@
+"""Mixed precision levels and the loss scale that goes with them."""
+
+from __future__ import annotations
+
+import mindspore as ms
+from mindspore import nn
+
+from ms_eff.train.scaling import LossScale
+from ms_eff.train.settings import TrainSettings
+
+__all__ = ["loss_scale", "mixed_precision", "resolve"]
+
+_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm)
+
+
+def resolve(level: str) -> str:
+    """Return the level that `auto` stands for on this device: O2 on Ascend, else O0."""
+    if level != "auto":
+        return level
+    return "O2" if ms.get_context("device_target") == "Ascend" else "O0"
+
+
+def mixed_precision(model: nn.Cell, level: str) -> nn.Cell:
+    """Set what the network computes in; parameters stay float32 (the optimiser's master copy).
+
+    O0: float32. O2: float16 but for normalisation layers. O3: float16 throughout. The cells are
+    marked in place, so parameter names do not change (MindSpore's own function wraps the network).
+    """
+    level = resolve(level)
+    if level == "O0":
+        return model
+    model.to_float(ms.float16)
+    if level == "O2":
+        for _, cell in model.cells_and_names():
+            if isinstance(cell, _NORMS):
+                cell.to_float(ms.float32)
+    return model
+
+
+def loss_scale(settings: TrainSettings) -> LossScale | None:
+    """Return the loss scale of a half-precision level, None for float32."""
+    if resolve(settings.precision) == "O0":
+        return None
+    if settings.loss_scale in ("auto", "dynamic"):
+        return LossScale(2.0**16, dynamic=True)
+    return LossScale(float(settings.loss_scale), dynamic=False)

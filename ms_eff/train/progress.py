@@ -1,0 +1,53 @@
+"""Where training stands: what a checkpoint says besides arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+__all__ = ["Progress"]
+
+
+@dataclass
+class Progress:
+    """Counters of one training run.
+
+    Attributes:
+        epoch: the epoch in work, from 0.
+        batch: steps done in it.
+        step: steps done since the start.
+        seconds: spent training and evaluating, over all calls.
+        loss_sum: of the steps done in this epoch.
+        overflows: steps skipped in a row because a gradient was not finite.
+        best_accuracy: highest so far, and the step it was found at.
+        history: one row an epoch.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    seconds: float = 0.0
+    loss_sum: float = 0.0
+    overflows: int = 0
+    best_accuracy: float | None = None
+    best_step: int | None = None
+    history: list[dict[str, Any]] = field(default_factory=list)
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the counters as JSON-able values."""
+        return asdict(self)
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any]) -> Progress:
+        """Take the counters out of a checkpoint's state."""
+        return cls(**{f.name: state[f.name] for f in fields(cls)})
+
+    def note_score(self, accuracy: float) -> None:
+        """Remember the best evaluation; of equals, the first."""
+        if self.best_accuracy is None or accuracy > self.best_accuracy:
+            self.best_accuracy, self.best_step = accuracy, self.step
+
+    def next_epoch(self) -> None:
+        """Begin the next epoch."""
+        self.epoch, self.batch, self.loss_sum = self.epoch + 1, 0, 0.0

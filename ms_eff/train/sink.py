@@ -1,0 +1,49 @@
+"""Data sinking: the device takes batches from its own queue, and the host waits once an epoch.
+
+MindSpore offers this on Ascend and GPU only, so no CPU test runs the real queue; the test of this
+file puts a plain loop in the place of `mindspore.data_sink`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import mindspore as ms
+import numpy as np
+
+from ms_eff.errors import ConfigError
+
+if TYPE_CHECKING:
+    from ms_eff.train.step import TrainStep
+    from ms_eff.train.trainer import Trainer
+
+__all__ = ["sunk_steps"]
+
+
+def sunk_steps(
+    trainer: Trainer, cell: TrainStep, indices: np.ndarray, steps: int
+) -> Iterator[tuple[float, int]]:
+    """Run the rest of an epoch through the device's queue, `log_every` steps at a time.
+
+    Yields:
+        (loss, samples) of every step; only the last loss of each run of steps is known, and
+        stands for all of them.
+
+    Raises:
+        ConfigError: the device has no queue.
+    """
+    if ms.get_context("device_target") == "CPU":
+        raise ConfigError("train.sink = true: the CPU has no data queue; use train.sink=false")
+    progress, feed = trainer.progress, trainer.feed
+    dataset = feed.train_dataset(progress.epoch, indices, progress.batch)
+    dataset = dataset.project(["image", "label"])
+    left = steps - progress.batch
+    while left > 0:
+        size = min(trainer.settings.log_every, left)
+        cell.set_train(True)
+        loss, _, rate = ms.data_sink(cell, dataset, sink_size=size)()
+        for _ in range(size):
+            trainer.count_step(float(loss.asnumpy()), float(rate.asnumpy()))
+            yield float(loss.asnumpy()), feed.settings.batch_size
+        left -= size

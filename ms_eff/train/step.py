@@ -1,0 +1,135 @@
+"""One training step as a value that methods change, and the cell that compiles it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mindspore as ms
+from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
+
+from ms_eff.train.optim import OptimizerState, Transform, Update
+from ms_eff.train.scaling import LossScale
+
+__all__ = ["Forward", "Step", "TrainStep", "plain_gradient"]
+
+
+class Forward(nn.Cell):
+    """Model and loss in one: (inputs, labels) -> (loss, outputs)."""
+
+    def __init__(self, model: nn.Cell, loss: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__(auto_prefix=False)
+        self.model = model
+        self.loss = loss
+
+    def construct(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the scalar float32 loss and the model's outputs."""
+        outputs = self.model(inputs)
+        return self.loss(outputs.astype(ms.float32), labels), outputs
+
+
+def plain_gradient(
+    forward: nn.Cell, weights: Sequence[Parameter], reduce: Callable[..., Any]
+) -> Callable[..., Any]:
+    """Return a function of the batch giving ((loss, outputs), gradients over all workers)."""
+    with_grads = ms.value_and_grad(forward, None, ParameterTuple(weights), has_aux=True)
+
+    def gradient(inputs: Tensor, labels: Tensor) -> tuple[Any, Any]:
+        value, grads = with_grads(inputs, labels)
+        return value, reduce(grads)
+
+    return gradient
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a training step is made of; a method returns a changed copy (`dataclasses.replace`).
+
+    Attributes:
+        model: the network in training.
+        forward: cell, batch -> (loss, outputs). Distillation puts its teacher in here.
+        weights: what this phase trains. Freezing leaves some out: their gradients are not computed.
+        gradient: (forward, weights, reduce) -> function of the batch. SAM and meta-learning
+            replace it; `reduce` averages gradients over the workers.
+        transforms: applied to each (weight, decayed gradient) before the momentum.
+    """
+
+    model: nn.Cell
+    forward: nn.Cell
+    weights: tuple[Parameter, ...]
+    gradient: Callable[..., Callable[..., Any]] = plain_gradient
+    transforms: tuple[Transform, ...] = ()
+
+
+class TrainStep(nn.Cell):
+    """Forward, gradients, clipping, update and moving average, compiled as one graph.
+
+    Args:
+        step: what to do.
+        optimizer: shared by all phases.
+        average: (decay, averaged weights by name) or None.
+        scale: loss scaling, or None.
+        clip_norm: bound of the gradients' global norm, or None.
+        world_size: gradients are averaged over the workers if there are several.
+    """
+
+    def __init__(
+        self,
+        step: Step,
+        optimizer: OptimizerState,
+        *,
+        average: tuple[float, dict[str, Parameter]] | None = None,
+        scale: LossScale | None = None,
+        clip_norm: float | None = None,
+        world_size: int = 1,
+    ) -> None:
+        super().__init__(auto_prefix=False)
+        weights = step.weights
+        forward = step.forward if scale is None else scale.scaled(step.forward)
+        reduce = _keep if world_size == 1 else nn.DistributedGradReducer(weights, True, world_size)
+        self.model = step.model
+        self.gradient = step.gradient(forward, weights, reduce)
+        self.update = Update(optimizer, weights, step.transforms)
+        self.scale, self.clip_norm = scale, clip_norm
+        self.decay = 0.0 if average is None else average[0]
+        if average is not None:
+            self.averaged = ParameterTuple([average[1][w.name] for w in weights])
+            self.weights = ParameterTuple(weights)
+
+    def construct(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return (loss, outputs, learning rate); the rate is negative if the step was skipped."""
+        (loss, outputs), grads = self.gradient(inputs, labels)
+        if self.scale is None:
+            return loss, outputs, self._apply(grads)
+        loss, grads, finite = self.scale.unscaled(loss, grads)
+        rate = ms.Tensor(-1.0, ms.float32)
+        if finite:
+            rate = self._apply(grads)
+        return loss, outputs, rate
+
+    def _apply(self, grads: tuple[Tensor, ...]) -> Tensor:
+        if self.clip_norm is not None:
+            grads = clip_by_global_norm(grads, self.clip_norm)
+        rate = self.update(grads)
+        if self.decay > 0:
+            for i in range(len(self.weights)):
+                new = self.decay * self.averaged[i] + (1 - self.decay) * self.weights[i]
+                rate = ops.depend(rate, ops.assign(self.averaged[i], new))
+        return rate
+
+
+def clip_by_global_norm(grads: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
+    """Scale all gradients by min(1, bound / (their joint L2 norm + 1e-6)), as torch does."""
+    squares = ms.Tensor(0.0, ms.float32)
+    for grad in grads:
+        squares = squares + ops.reduce_sum(ops.square(grad.astype(ms.float32)))
+    factor = ops.minimum(ms.Tensor(1.0, ms.float32), bound / (ops.sqrt(squares) + 1e-6))
+    clipped: tuple[Tensor, ...] = ()
+    for grad in grads:
+        clipped = (*clipped, grad * factor.astype(grad.dtype))
+    return clipped
+
+
+def _keep(grads: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return grads

