@@ -14,10 +14,10 @@ demo: .venv/.ready
 	$(BIN)/ms-eff report $(DEMO)
 
 test: .venv/.ready-dev
-	$(BIN)/python -m pytest -m "not slow" tests cross_check
+	$(BIN)/python -m pytest -m "not slow" --durations=10
 
 test-all: .venv/.ready-dev
-	$(BIN)/python -m pytest tests cross_check
+	$(BIN)/python -m pytest
 
 cross-check: .venv/.ready-dev
 	$(BIN)/python -m cross_check run --results results/cross_check.json

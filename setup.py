@@ -19,7 +19,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     license_files=["LICENSE"],
-    python_requires=">=3.10,<3.12",
+    python_requires=">=3.11,<3.12",
     packages=find_packages(include=["ms_eff", "ms_eff.*"]),
     package_data={"ms_eff": ["methods/*/README.md", "report/*.html", "report/*.css", "py.typed"]},
     install_requires=[

@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["Bundle", "BundleError", "Record", "read", "write"]
+__all__ = ["Bundle", "BundleError", "Record", "read", "replacing", "write"]
 
 _FORMAT = 1
 _HEADER = "header"
@@ -35,7 +36,9 @@ class Record:
         reference: `module:function` that decomposes anew, or None.
         mode: `graph` or `pynative`.
         dtype: what MindSpore computed in.
-        optimiser: lr, momentum, weight_decay, steps.
+        smooth: whether the cell is without ReLU and the like (see `tolerances.py`).
+        optimiser: lr, momentum, weight_decay of SGD.
+        steps: how many it took.
         arrays: `input`, `cotangent`, `forward`, `training forward`, and by the twin's names
             `weights/...`, `gradient/...`, `after/...` (weights after the steps), `dense/...`
             (what was decomposed); `gradient of input` unless inputs are integers.
@@ -47,7 +50,9 @@ class Record:
     reference: str | None
     mode: str
     dtype: str
+    smooth: bool
     optimiser: dict[str, float]
+    steps: int
     arrays: dict[str, np.ndarray]
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
@@ -58,9 +63,9 @@ class Record:
 
 @dataclass(frozen=True)
 class Bundle:
-    """Records and where they come from (versions, device, date)."""
+    """Records and where they come from (versions, device, date, seed, commit)."""
 
-    origin: dict[str, str]
+    origin: dict[str, Any]
     records: list[Record]
 
 
@@ -70,7 +75,7 @@ def write(path: Path, bundle: Bundle) -> None:
     Raises:
         BundleError: the file cannot be written.
     """
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     heads = []
     for i, record in enumerate(bundle.records):
         head = asdict(record)
@@ -78,15 +83,26 @@ def write(path: Path, bundle: Bundle) -> None:
         heads.append(head)
     header = json.dumps({"format": _FORMAT, "origin": bundle.origin, "records": heads})
     arrays[_HEADER] = np.frombuffer(header.encode(), np.uint8)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        with temporary.open("wb") as stream:
+        with replacing(path) as temporary, temporary.open("wb") as stream:
             np.savez_compressed(stream, **arrays)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
     except OSError as error:
         raise BundleError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; flush and rename what was written if all went well.
+
+    As `ms_eff.files.replacing`, which the reading side has no access to.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary.touch()
+    try:
+        yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -98,7 +114,7 @@ def read(path: Path) -> Bundle:
         BundleError: missing, damaged or of another format.
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         header = json.loads(arrays.pop(_HEADER).tobytes())
         if header["format"] != _FORMAT:
@@ -106,11 +122,11 @@ def read(path: Path) -> Bundle:
         records = [
             Record(**head, arrays=_of_record(arrays, i)) for i, head in enumerate(header["records"])
         ]
+    except BundleError:
+        raise
     except OSError as error:
         raise BundleError(f"{path}: cannot be read: {error.strerror or error}") from error
-    except (ValueError, KeyError, TypeError, AttributeError, zipfile.BadZipFile) as error:
-        if isinstance(error, BundleError):
-            raise
+    except Exception as error:  # a damaged zip makes its reader raise nearly anything
         reason = " ".join(str(error).split())[:200]
         raise BundleError(
             f"{path}: not a bundle, or damaged ({reason}); record it again"

@@ -23,8 +23,7 @@ class Twin:
 
     Attributes:
         build: `module:function` under `cross_check.twins`.
-        naming: a library of `ms_eff.models.naming`, or a table of `module:name` under
-            `cross_check.names` for cells that no library has.
+        naming: a library of `ms_eff.models.naming`, or `torch` for single layers.
         args: arguments of `build`; those that the cell decides (ranks) come on top.
     """
 
@@ -41,6 +40,8 @@ class Case:
         name: as it stands in tables and results.
         cell: function of `cross_check.cells`, called with `args`.
         twins: each is compared with the same MindSpore run.
+        smooth: whether the cell is without ReLU and the like (see `tolerances.py`).
+        dtypes: what is run unless `--dtype` says otherwise; the CPU has no bfloat16 kernels.
         reference: `module:function` under `cross_check.twins` that decomposes anew, or None.
     """
 
@@ -49,6 +50,8 @@ class Case:
     inputs: Inputs
     twins: tuple[Twin, ...]
     args: Mapping[str, Any] = field(default_factory=dict)
+    smooth: bool = False
+    dtypes: tuple[str, ...] = ("float32",)
     reference: str | None = None
 
 
@@ -72,5 +75,71 @@ CASES: tuple[Case, ...] = (
             Twin("resnet:hf_resnet", "hf", _BOTTLENECK),
         ),
         _BOTTLENECK,
+    ),
+    Case(
+        "low-rank resnet18, CIFAR stem",
+        "lowrank_resnet",
+        Inputs((4, 3, 16, 16)),
+        (Twin("lowrank:resnet", "torchvision", {**_BASIC, "stem": "cifar"}),),
+        {**_BASIC, "stem": "cifar", "ratio": 2.0},
+        reference="lowrank:factors",
+    ),
+    Case(
+        "low-rank dense",
+        "lowrank_dense",
+        Inputs((6, 24)),
+        (Twin("lowrank:dense", "torch", {"C": 24, "S": 40}),),
+        {"C": 24, "S": 40, "rank": 7},
+        smooth=True,
+        dtypes=("float32", "float16"),
+        reference="lowrank:factors",
+    ),
+    Case(
+        "low-rank 1x1 conv, stride 2",
+        "lowrank_conv",
+        Inputs((2, 12, 6, 6)),
+        (Twin("lowrank:conv", "torch", {"C": 12, "S": 20, "kernel_size": 1, "stride": 2}),),
+        {"C": 12, "S": 20, "kernel": 1, "stride": 2, "rank": 5},
+        smooth=True,
+        reference="lowrank:factors",
+    ),
+    Case(
+        "Tucker conv, stride 2",
+        "lowrank_conv",
+        Inputs((2, 10, 8, 8)),
+        (
+            Twin(
+                "lowrank:conv",
+                "torch",
+                {"C": 10, "S": 14, "kernel_size": 3, "stride": 2, "padding": 1},
+            ),
+        ),
+        {"C": 10, "S": 14, "kernel": 3, "stride": 2, "padding": 1, "rank": [4, 6]},
+        smooth=True,
+        reference="lowrank:factors",
+    ),
+    Case(
+        "Tucker conv, dilation 2",
+        "lowrank_conv",
+        Inputs((2, 10, 8, 8)),
+        (
+            Twin(
+                "lowrank:conv",
+                "torch",
+                {"C": 10, "S": 14, "kernel_size": 3, "dilation": 2, "padding": 2},
+            ),
+        ),
+        {"C": 10, "S": 14, "kernel": 3, "dilation": 2, "padding": 2, "rank": [4, 6]},
+        smooth=True,
+        reference="lowrank:factors",
+    ),
+    Case(
+        "low-rank embedding",
+        "lowrank_embedding",
+        Inputs((3, 7), high=50),
+        (Twin("lowrank:embedding", "torch", {"V": 50, "d": 16}),),
+        {"V": 50, "d": 16, "rank": 6},
+        smooth=True,
+        reference="lowrank:table_factors",
     ),
 )

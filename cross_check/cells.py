@@ -6,11 +6,19 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from mindspore import nn
+from mindspore import Tensor, nn
 
+from ms_eff.methods.lowrank.surgery import apply_lowrank
 from ms_eff.models.resnet import BasicBlock, Bottleneck, ResNet
 
-__all__ = ["Subject", "resnet"]
+__all__ = [
+    "Subject",
+    "lowrank_conv",
+    "lowrank_dense",
+    "lowrank_embedding",
+    "lowrank_resnet",
+    "resnet",
+]
 
 
 @dataclass(frozen=True)
@@ -20,7 +28,7 @@ class Subject:
     Attributes:
         cell: with finished weights.
         args: what the twin's builder must know besides the case's own (ranks).
-        dense: the weights that were decomposed, by the twin's names.
+        dense: the weights that were decomposed, by our names.
     """
 
     cell: nn.Cell
@@ -33,5 +41,49 @@ def resnet(
 ) -> Subject:
     """Return a ResNet."""
     kind = BasicBlock if block == "basic" else Bottleneck
-    cell = ResNet(kind, tuple(layers), width=width, num_classes=num_classes, stem=stem)
+    one, two, three, four = layers
+    cell = ResNet(kind, (one, two, three, four), width=width, num_classes=num_classes, stem=stem)
     return Subject(cell)
+
+
+def lowrank_dense(C: int, S: int, rank: int) -> Subject:
+    """Return a dense layer in two factors."""
+    return _decomposed(nn.Dense(C, S), rank=rank)
+
+
+def lowrank_conv(C: int, S: int, rank: int | list[int], kernel: int, **geometry: int) -> Subject:
+    """Return a convolution with bias in two (1x1) or three factors."""
+    layer = nn.Conv2d(C, S, kernel, pad_mode="pad", has_bias=True, **geometry)
+    return _decomposed(layer, ranks={"": rank})
+
+
+def lowrank_embedding(V: int, d: int, rank: int) -> Subject:
+    """Return an embedding in two factors."""
+    return _decomposed(nn.Embedding(V, d), rank=rank, layers=("embedding",))
+
+
+def lowrank_resnet(ratio: float, **args: Any) -> Subject:
+    """Return a ResNet with its layers `ratio` times smaller."""
+    return _decomposed(resnet(**args).cell, ratio=ratio)
+
+
+def _decomposed(cell: nn.Cell, **settings: Any) -> Subject:
+    _draw(cell)
+    weights = {name: p.asnumpy() for name, p in cell.parameters_and_names()}
+    compressed, plan, _ = apply_lowrank(cell, **settings)
+    dense = {}
+    for layer in plan.layers:
+        leaf = "embedding_table" if layer.kind == "embedding" else "weight"
+        name = f"{layer.name}.{leaf}" if layer.name else leaf
+        dense[name] = weights[name]
+    return Subject(compressed, {"ranks": {p.name: list(p.rank) for p in plan.layers}}, dense)
+
+
+def _draw(cell: nn.Cell) -> None:
+    """Draw matrices and kernels anew: MindSpore's initialisers follow a global seed."""
+    rng = np.random.default_rng(3)
+    for parameter in cell.get_parameters():
+        if len(parameter.shape) > 1:
+            fan_in = np.prod(parameter.shape[1:])
+            values = rng.standard_normal(parameter.shape) / np.sqrt(fan_in)
+            parameter.set_data(Tensor(values.astype(np.float32)))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
-import platform
-from collections.abc import Callable, Iterator
+import sys
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,10 +11,10 @@ import mindspore as ms
 import numpy as np
 from mindspore import ParameterTuple, Tensor, nn
 
-import ms_eff
 from cross_check import cells
 from cross_check.bundle import Record
 from cross_check.cases import Case, Inputs, Twin
+from ms_eff.bench.environment import describe
 from ms_eff.models.naming import NAMINGS
 from ms_eff.train.optim import OptimizerState, Update
 from ms_eff.train.settings import TrainSettings
@@ -23,7 +22,8 @@ from ms_eff.train.settings import TrainSettings
 __all__ = ["origin", "run"]
 
 # two steps, so that momentum has something to remember
-OPTIMISER = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01, "steps": 2}
+STEPS = 2
+OPTIMISER = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
 _SEED = 7
 
 
@@ -41,6 +41,7 @@ def run(case: Case, mode: str, dtype: str = "float32") -> list[Record]:
         _liven(subject.cell, rng)
         _set_precision(subject.cell, dtype)
         arrays = _compute(subject.cell, _inputs(case.inputs, rng), rng)
+        arrays |= {f"dense/{name}": array for name, array in subject.dense.items()}
     return [
         Record(
             case=case.name,
@@ -49,24 +50,20 @@ def run(case: Case, mode: str, dtype: str = "float32") -> list[Record]:
             reference=case.reference,
             mode=mode,
             dtype=dtype,
+            smooth=case.smooth,
             optimiser=OPTIMISER,
-            arrays=_renamed(arrays, twin) | {f"dense/{k}": v for k, v in subject.dense.items()},
+            steps=STEPS,
+            arrays=_renamed(arrays, twin),
         )
         for twin in case.twins
     ]
 
 
-def origin() -> dict[str, str]:
-    """Return versions, device and date of this side."""
-    device = ms.get_context("device_target")
-    return {
-        "mindspore": ms.__version__,
-        "ms_eff": ms_eff.__version__,
-        "numpy": np.__version__,
-        "python": platform.python_version(),
-        "device": f"{device} ({platform.machine()})",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-    }
+def origin() -> dict[str, Any]:
+    """Return versions, device, date, seed and commit of this side."""
+    described = describe(command=["python", "-m", "cross_check", *sys.argv[1:]], seed=_SEED)
+    described.pop("mode")  # each record has its own
+    return described
 
 
 class _TrainStep(nn.Cell):
@@ -103,7 +100,7 @@ def _compute(cell: nn.Cell, inputs: np.ndarray, rng: np.random.Generator) -> dic
     floating = inputs.dtype == np.float32
     cell.set_train(True)
     step = _TrainStep(cell, _update(weights), floating)
-    for i in range(OPTIMISER["steps"]):
+    for i in range(STEPS):
         outputs, gradients, _ = step(Tensor(inputs), Tensor(cotangent))
         if i > 0:
             continue
@@ -123,7 +120,7 @@ def _update(weights: list[ms.Parameter]) -> Update:
         weight_decay=OPTIMISER["weight_decay"],
         decay_norm_and_bias=True,
     )
-    rates = np.full(OPTIMISER["steps"], OPTIMISER["lr"], np.float32)
+    rates = np.full(STEPS, OPTIMISER["lr"], np.float32)
     return Update(OptimizerState(weights, settings, rates), weights, ())
 
 
@@ -158,7 +155,7 @@ def _snapshot(cell: nn.Cell, prefix: str) -> dict[str, np.ndarray]:
 
 
 def _renamed(arrays: dict[str, np.ndarray], twin: Twin) -> dict[str, np.ndarray]:
-    translate: Callable[[str], str | None] = NAMINGS[twin.naming][0].to_theirs
+    translate = _layer_name if twin.naming == "torch" else NAMINGS[twin.naming][0].to_theirs
     renamed = {}
     for key, array in arrays.items():
         group, slash, name = key.partition("/")
@@ -169,6 +166,11 @@ def _renamed(arrays: dict[str, np.ndarray], twin: Twin) -> dict[str, np.ndarray]
             key = f"{group}/{theirs}"
         renamed[key] = array
     return renamed
+
+
+def _layer_name(name: str) -> str:
+    """Return torch's name of a single layer's parameter: tables are called weight there."""
+    return name.replace("embedding_table", "weight")
 
 
 @contextmanager

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import platform
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,9 +13,9 @@ import torch
 
 from cross_check.bundle import BundleError, Record
 from cross_check.compare import Row, compare
-from cross_check.tolerances import FACTORS, TOLERANCES
+from cross_check.tolerances import FACTORS, tolerance
 
-__all__ = ["replay"]
+__all__ = ["replay", "torch_origin"]
 
 
 def replay(record: Record, device: str = "cpu") -> list[Row]:
@@ -35,8 +37,8 @@ def replay(record: Record, device: str = "cpu") -> list[Row]:
     found = _found(record)
     rows = []
     for quantity, arrays in expected.items():
-        tolerance = TOLERANCES[record.dtype]
-        rows.append(compare(record, quantity, found[quantity], arrays, tolerance))
+        bound = tolerance(record.dtype, quantity, record.smooth)
+        rows.append(compare(record, quantity, found[quantity], arrays, bound))
     if record.reference is not None:
         product, redone = _twin_function(record.reference)(
             record.group("dense"), record.group("weights"), **record.args
@@ -45,11 +47,24 @@ def replay(record: Record, device: str = "cpu") -> list[Row]:
     return rows
 
 
+def torch_origin(device: str) -> dict[str, Any]:
+    """Return versions, device and date of this side."""
+    versions = {"torch": torch.__version__, "numpy": np.__version__}
+    return {
+        "versions": versions | {"python": platform.python_version()},
+        "device": torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} CPU",
+        "date": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
+    }
+
+
 def _twin_function(name: str) -> Callable[..., Any]:
-    module, function = name.split(":")
+    module, _, function = name.partition(":")
     if not module.isidentifier():
         raise BundleError(f"'{name}' names no twin")
-    return getattr(importlib.import_module(f"cross_check.twins.{module}"), function)
+    twins = importlib.import_module(f"cross_check.twins.{module}")
+    if function not in twins.__all__:  # the name comes from a file
+        raise BundleError(f"'{name}' names no twin")
+    return getattr(twins, function)
 
 
 def _load(record: Record) -> torch.nn.Module:
@@ -74,14 +89,13 @@ def _compute(
 ) -> dict[str, dict[str, np.ndarray]]:
     inputs = torch.from_numpy(record.arrays["input"]).to(device)
     cotangent = torch.from_numpy(record.arrays["cotangent"]).to(device)
-    rates = {k: v for k, v in record.optimiser.items() if k != "steps"}
-    optimiser = torch.optim.SGD(twin.parameters(), **rates)
+    optimiser = torch.optim.SGD(twin.parameters(), **record.optimiser)
     before = _state(twin)
     with torch.no_grad():
         expected = {"forward": {"": _numpy(_logits(twin.eval()(inputs)))}}
     twin.train()
     inputs.requires_grad_(inputs.is_floating_point())
-    for step in range(int(record.optimiser["steps"])):
+    for step in range(record.steps):
         optimiser.zero_grad()
         outputs = _logits(twin(inputs))
         (outputs * cotangent).sum().backward()

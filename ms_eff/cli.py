@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ms_eff.errors import UserError, VerificationError
-from ms_eff.train.interrupt import Interrupted, lock_folder
+from ms_eff.train.interrupt import Interrupted, lock_folder, own_ctrl_c
 
 if TYPE_CHECKING:
     from ms_eff.config import Config
@@ -207,6 +207,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
+    own_ctrl_c()
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")

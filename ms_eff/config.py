@@ -41,8 +41,10 @@ class ExportSettings(Section):
 
     Attributes:
         formats: files to write.
-        batch_size: of the exported graph; with `dynamic_batch` MindIR takes any.
-        tolerance: largest absolute difference of the outputs.
+        batch_size: of the exported graph.
+        dynamic_batch: export a graph that takes any batch size.
+        tolerance: largest difference of the outputs, relative to the largest output if that is
+            above 1.
     """
 
     formats: tuple[str, ...] = ("mindir", "onnx")
@@ -232,10 +234,9 @@ def _one_line(error: ValidationError, model: type[BaseModel], where: str, prefix
     if first["type"] == "missing":
         return f"{where}: key '{key}' is missing{more}"
     reason = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-    if not location:
-        return f"{where}: {prefix.rstrip('.')}: {reason}{more}"
-    value = first["input"] if not isinstance(first["input"], dict) else "these settings"
-    return f"{where}: {key} = {value!r}: {reason}{more}"
+    if isinstance(first["input"], dict):  # a whole section is at fault; the reason names the key
+        return f"{where}: {key.rstrip('.')}: {reason}{more}"
+    return f"{where}: {key} = {first['input']!r}: {reason}{more}"
 
 
 def _fields(model: type[BaseModel], location: Sequence[str]) -> list[str]:

@@ -51,7 +51,7 @@ class Experiment:
     def __init__(
         self, config: Config, command: str, console: Console | None = None, fresh: bool = False
     ) -> None:
-        self.config = config
+        self.config, self.command = config, command
         self.worker = runtime.setup(config.device)
         runtime.set_seed(config.seed)
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_eff.errors import ConfigError, SetupError
+from ms_eff.files import replacing
 
 __all__ = ["Results", "difference"]
 
@@ -38,13 +39,8 @@ class Results:
 
     def write(self) -> None:
         """Write the file under a temporary name and rename it."""
-        temporary = self.path.with_name(f".{self.path.name}.tmp")
-        try:
-            temporary.write_text(json.dumps(self.to_dict(), indent=1), encoding="utf-8")
-            temporary.replace(self.path)
-        except OSError as error:
-            temporary.unlink(missing_ok=True)
-            raise SetupError(f"{self.path}: cannot be written: {error.strerror}") from error
+        with replacing(self.path, SetupError) as path:
+            path.write_text(json.dumps(self.to_dict(), indent=1), encoding="utf-8")
 
 
 def read_results(path: Path) -> dict[str, Any]:

@@ -2,10 +2,36 @@
 
 from __future__ import annotations
 
+import os
+import resource
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+import pytest
+
 from ms_eff import runtime
 
 runtime.prepare_cpu()
+# mindformers writes its log to the working directory unless told otherwise
+os.environ.setdefault("LOG_MF_PATH", tempfile.gettempdir())
 
 import mindspore as ms  # noqa: E402  (the environment must be set first)
 
 ms.set_context(mode=ms.GRAPH_MODE)
+
+
+@pytest.fixture
+def small_disk() -> Callable[[int], AbstractContextManager[None]]:
+    """Return a context in which the system refuses to write past that many bytes of a file."""
+
+    @contextmanager
+    def limit(size: int) -> Iterator[None]:
+        _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+        try:
+            yield
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+
+    return limit

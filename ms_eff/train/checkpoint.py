@@ -62,7 +62,7 @@ def save(
         files = {WEIGHTS: weights} | ({TRAINING: training} if training else {})
         for name, arrays in files.items():
             # safetensors stores memory as it lies: a transposed view would come back wrong
-            save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary / name)
+            save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary / name)
         sums = {name: _sha256(temporary / name) for name in files}
         text = json.dumps({"format": FORMAT, "files": sums, **state}, indent=1)
         (temporary / STATE).write_text(text, encoding="utf-8")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import _thread
 import fcntl
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,7 +14,7 @@ from types import FrameType
 
 from ms_eff.errors import SetupError
 
-__all__ = ["Interrupted", "StopFlag", "lock_folder"]
+__all__ = ["Interrupted", "StopFlag", "lock_folder", "own_ctrl_c"]
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to stop, and saved)
@@ -22,6 +24,23 @@ class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to 
         super().__init__(f"stopped by {signal.Signals(signal_number).name}; saved {saved}")
         self.code = 128 + signal_number
         self.saved = saved
+
+
+def own_ctrl_c() -> None:
+    """Let only Python see SIGINT; call it once, before MindSpore starts its threads.
+
+    While a graph compiles or runs, MindSpore has a handler of its own that turns SIGINT into
+    SIGTERM. Threads inherit the signal mask, so with SIGINT blocked here nobody takes it but one
+    thread that waits for it and hands it to Python's handler in the main thread.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+
+    def wait() -> None:
+        while True:
+            signal.sigwait({signal.SIGINT})
+            _thread.interrupt_main(signal.SIGINT)
+
+    threading.Thread(target=wait, name="ctrl-c", daemon=True).start()
 
 
 class StopFlag:
@@ -36,7 +55,7 @@ class StopFlag:
         return self
 
     def arm(self) -> None:
-        """Take the signals (again): MindSpore's dataset iterators turn SIGINT into SIGTERM."""
+        """Take the signals (again): a MindSpore graph leaves its own SIGINT handler behind."""
         if self.received is None:
             for number in self._before:
                 signal.signal(number, self._note)

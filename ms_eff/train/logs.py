@@ -6,7 +6,6 @@ import csv
 import json
 import time
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +19,7 @@ from rich.progress import (
 )
 
 from ms_eff.errors import SetupError
+from ms_eff.files import replacing
 
 __all__ = ["EpochBar", "History"]
 
@@ -38,34 +38,20 @@ class History:
         """Write all rows, and the last one to TensorBoard."""
         self.folder.mkdir(parents=True, exist_ok=True)
         columns = list(dict.fromkeys(key for row in rows for key in row))
-        with _swapped(self.folder / "log.csv") as path, path.open("w", newline="") as stream:
+        with (
+            replacing(self.folder / "log.csv", SetupError) as path,
+            path.open("w", newline="") as stream,
+        ):
             writer = csv.DictWriter(stream, columns)
             writer.writeheader()
             writer.writerows(rows)
-        with _swapped(self.folder / "log.jsonl") as path:
+        with replacing(self.folder / "log.jsonl", SetupError) as path:
             path.write_text("".join(json.dumps(row) + "\n" for row in rows))
         if self.board is not None:
             for key, value in rows[-1].items():
                 if isinstance(value, float):
                     self.board.add_scalar(key, value, rows[-1]["step"])
             self.board.flush()
-
-
-class _swapped:  # noqa: N801 (used as a function)
-    """A temporary path that takes the real one's place when the block ends well."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.temporary = path.with_name(f".{path.name}.tmp")
-
-    def __enter__(self) -> Path:
-        return self.temporary
-
-    def __exit__(
-        self, kind: type[BaseException] | None, _e: BaseException | None, _t: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.temporary.replace(self.path)
 
 
 class EpochBar:

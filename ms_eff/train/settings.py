@@ -64,6 +64,6 @@ class TrainSettings(Section):
             self.milestones
         ):
             raise ValueError("milestones must be rising fractions of training, each in (0, 1)")
-        if self.warmup_epochs > self.epochs:
+        if self.warmup_epochs > self.epochs > 0:
             raise ValueError("warmup_epochs is longer than epochs")
         return self

@@ -116,9 +116,7 @@ class Trainer:
         if stop.received is not None and p.epoch < self.settings.epochs:
             raise Interrupted(stop.received, self._save())
 
-    def _losses(
-        self, cell: TrainStep, steps: int, stop: StopFlag
-    ) -> Iterator[tuple[float, int]]:
+    def _losses(self, cell: TrainStep, steps: int, stop: StopFlag) -> Iterator[tuple[float, int]]:
         """Run the epoch's remaining steps; yield each one's loss and sample count."""
         indices = np.arange(len(self.feed.data.train))
         for method in self.methods:
@@ -129,9 +127,9 @@ class Trainer:
         for inputs, labels, used in self.feed.train(
             self.progress.epoch, indices, self.progress.batch
         ):
-            stop.arm()
             cell.set_train(True)
             loss, outputs, rate = cell(inputs, labels)
+            stop.arm()
             self.count_step(float(loss.asnumpy()), float(rate.asnumpy()) if self.scale else 0.0)
             self._tell_watchers(used, outputs)
             yield float(loss.asnumpy()), len(used)

@@ -76,7 +76,10 @@ def test_convolutions_match_the_closed_form():
     assert rows["grouped"].macs == conv_macs(8, 8, 4, 3, 4, 4)
     assert (rows["norm"].params, rows["norm"].macs) == (16, 0)  # running statistics left out
     assert rows["up"].macs == 8 * 5 * 9 * 4 * 4  # each input pixel meets the whole kernel
-    assert rows["head"].shape == (10, 5)
+    assert rows["head"].to_dict() == {
+        **{"name": "head", "kind": "Dense", "shape": (10, 5)},
+        **{"params": 60, "macs": 50, "output_shape": (1, 10)},
+    }
 
 
 def test_resnet50_matches_the_published_counts():

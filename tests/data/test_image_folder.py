@@ -132,7 +132,7 @@ def test_other_modes_become_rgb(root, mode):
 
 def test_limits_are_balanced(root):
     train = load(root, train_limit=4).train
-    assert [path.name for path in train.paths] == ["0.png", "1.png"] * 2
+    assert [Path(path).name for path in train.paths] == ["0.png", "1.png"] * 2
     assert train.labels.tolist() == [0, 0, 1, 1]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import mindspore.dataset as ds
 import numpy as np
 import pytest
@@ -149,7 +151,7 @@ def test_workers_change_nothing(split, folder, train):
 
 def test_stand_ins_are_left_out_of_evaluation_only(folder):
     for split in (folder.train, folder.test):
-        split.paths[3].write_text("damaged")
+        Path(split.paths[3]).write_text("damaged")
     assert counted(rows(folder.test, train=False, workers=2)) == [0, 1, 2, *range(4, 24)]
     assert sorted(counted(rows(folder.train))) == list(range(24))
 
@@ -157,7 +159,7 @@ def test_stand_ins_are_left_out_of_evaluation_only(folder):
 @pytest.mark.parametrize("workers", [1, 2])
 def test_the_source_s_own_error_comes_out(folder, workers):
     folder.test._skip_damaged = False
-    folder.test.paths[10].write_text("damaged")
+    Path(folder.test.paths[10]).write_text("damaged")
     found = batches(folder.test, batch_size=4, train=False, workers=workers)
     with pytest.raises(DataError, match=r"a/10\.png: expected a readable picture"):
         list(found.create_tuple_iterator(num_epochs=1))

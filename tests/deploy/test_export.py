@@ -13,6 +13,7 @@ from ms_eff.deploy.export import export
 from ms_eff.deploy.inputs import InputSpec
 from ms_eff.deploy.operators import ExportError
 from ms_eff.errors import SetupError, UserError, VerificationError
+from ms_eff.methods.lowrank import apply_lowrank
 from tests.tolerances import EXPORT
 
 SHAPE = (4, 3, 8, 8)
@@ -21,13 +22,14 @@ SHAPE = (4, 3, 8, 8)
 class ConvNet(nn.Cell):
     def __init__(self, activation: nn.Cell | None = None) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, 8, 3, stride=2, pad_mode="pad", padding=1)
-        self.norm = nn.BatchNorm2d(8)
+        self.stem = nn.Conv2d(3, 16, 1)
+        self.conv = nn.Conv2d(16, 16, 3, stride=2, pad_mode="pad", padding=1)
+        self.norm = nn.BatchNorm2d(16)
         self.activation = activation or nn.ReLU()
-        self.head = nn.Dense(8, 5)
+        self.head = nn.Dense(16, 5)
 
     def construct(self, x):
-        x = self.activation(self.norm(self.conv(x)))
+        x = self.activation(self.norm(self.conv(self.stem(x))))
         return self.head(x.mean((2, 3)))
 
 
@@ -46,11 +48,20 @@ class Rsqrt(nn.Cell):
         return ops.rsqrt(x * x + 1)
 
 
+class FromShape(nn.Cell):
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Dense(6, 5)
+
+    def construct(self, x):
+        return self.head(x.reshape((x.shape[0], -1)))
+
+
 @pytest.fixture(scope="module")
 def net():
     cell = ConvNet()
     rng = np.random.default_rng(0)
-    cell.norm.moving_mean.set_data(ms.Tensor(rng.standard_normal(8), ms.float32))
+    cell.norm.moving_mean.set_data(ms.Tensor(rng.standard_normal(16), ms.float32))
     return cell
 
 
@@ -65,7 +76,13 @@ def names(folder):
 
 @pytest.mark.parametrize("dynamic_batch", [False, True])
 @pytest.mark.parametrize("format", ["mindir", "onnx"])
-def test_exported_file_reproduces_the_live_network(net, images, tmp_path, format, dynamic_batch):
+@pytest.mark.parametrize("method", ["dense", "lowrank"])
+def test_exported_file_reproduces_the_live_network(
+    net, images, tmp_path, method, format, dynamic_batch
+):
+    if method == "lowrank":
+        net, plan, _ = apply_lowrank(net, ratio=2.0)
+        assert {layer.name for layer in plan.layers} >= {"conv", "head"}
     path = tmp_path / f"net.{format}"
     done = export(net, path, SHAPE, dynamic_batch=dynamic_batch, real_inputs=images)
     assert done.path == path
@@ -164,6 +181,12 @@ def test_missing_operator_is_named_with_its_remedy(tmp_path):
         export(ConvNet(Rsqrt()), tmp_path / "net.onnx", SHAPE)
     assert "\n" not in str(caught.value)
     assert names(tmp_path) == []
+
+
+def test_shape_taken_from_the_batch_is_named_for_onnx(tmp_path):
+    with pytest.raises(ExportError, match=r"no operator Shape; use nn\.Flatten"):
+        export(FromShape(), tmp_path / "net.onnx", (4, 3, 2), dynamic_batch=True)
+    assert export(FromShape(), tmp_path / "net.onnx", (4, 3, 2)).difference.max_abs <= EXPORT
 
 
 def test_unwritable_folder_is_one_line(net, tmp_path):

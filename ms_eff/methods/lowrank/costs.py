@@ -1,12 +1,14 @@
 """What a layer costs, whole and in factors: weights and multiply-accumulates.
 
-Biases are left out: a decomposed layer keeps them as they are.
+Biases are left out: a decomposed layer keeps them as they are. A rank may be given as a tuple of
+numbers, or as rows of an array for many ranks at once.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from ms_eff.methods.lowrank.tucker import tucker_params
 
@@ -28,7 +30,7 @@ class Positions:
     outer: int
 
 
-def weights_of(kind: str, shape: Shape, rank: Shape | None = None) -> int:
+def weights_of(kind: str, shape: Shape, rank: Any = None) -> Any:
     """Return the weights of a layer, or of its factors at `rank`.
 
     >>> weights_of("dense", (1000, 2048)), weights_of("dense", (1000, 2048), (335,))
@@ -41,7 +43,7 @@ def weights_of(kind: str, shape: Shape, rank: Shape | None = None) -> int:
     return rank[0] * (shape[0] + shape[1])
 
 
-def macs_of(kind: str, shape: Shape, positions: Positions, rank: Shape | None = None) -> int:
+def macs_of(kind: str, shape: Shape, positions: Positions, rank: Any = None) -> Any:
     """Return the multiply-accumulates for one sample, of a layer or of its factors at `rank`.
 
     An embedding looks up and multiplies nothing until it has a second factor.
@@ -50,8 +52,8 @@ def macs_of(kind: str, shape: Shape, positions: Positions, rank: Shape | None = 
     28901376
     """
     if kind == "embedding":
-        return positions.outer * rank[0] * shape[1] if rank else 0
-    if kind == "conv" and rank:
+        return positions.outer * rank[0] * shape[1] if rank is not None else 0
+    if kind == "conv" and rank is not None:
         # only the first 1x1 sees the input's resolution: the core carries the stride
         first = shape[1] * rank[0]
         return positions.inner * first + positions.outer * (weights_of(kind, shape, rank) - first)

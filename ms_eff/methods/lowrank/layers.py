@@ -14,10 +14,18 @@ from mindspore import Parameter, nn
 from numpy.typing import NDArray
 
 from ms_eff.bench.counts import count
+from ms_eff.errors import PlanError
 from ms_eff.methods.lowrank.cells import LowRankCell
 from ms_eff.methods.lowrank.costs import Positions
 
-__all__ = ["Layer", "find_layers", "layer_positions", "network_params", "read_weight"]
+__all__ = [
+    "Layer",
+    "find_layers",
+    "is_mindformers_linear",
+    "layer_positions",
+    "network_params",
+    "read_weight",
+]
 
 Shape = tuple[int, ...]
 
@@ -31,7 +39,7 @@ class Layer:
 
     Attributes:
         name: in the network; empty where the network is that layer.
-        kind: `dense`, `conv1x1`, `conv`, `embedding`, or the cell's class where there is no adapter.
+        kind: `dense`, `conv1x1`, `conv`, `embedding`; the cell's class if none of these.
         shape: of the weight: (S, C), (S, C, kh, kw), or (V, d) of an embedding.
         cell: the layer itself.
         reason: why it cannot be decomposed; empty if it can.
@@ -55,7 +63,7 @@ def find_layers(network: nn.Cell) -> list[Layer]:
         layer = _describe(name, cell)
         if layer is None:
             continue
-        shared = [owner for owner in owners[id(_weight(cell))] if owner != name]
+        shared = [owner for owner in owners.get(id(_weight(cell)), []) if owner != name]
         if not layer.reason and shared:
             layer = _refuse(layer, f"its weight is shared with '{shared[0]}'")
         if not layer.reason and isinstance(parent, nn.MultiheadAttention):
@@ -65,10 +73,18 @@ def find_layers(network: nn.Cell) -> list[Layer]:
 
 
 def read_weight(layer: Layer) -> NDArray[np.float64]:
-    """Return the layer's weight as float64 of `layer.shape`."""
-    weight = _weight(layer.cell)
-    array = weight.asnumpy() if weight.dtype != ms.bfloat16 else weight.float().asnumpy()
-    array = array.astype(np.float64)
+    """Return the layer's weight as float64 of `layer.shape`.
+
+    Raises:
+        PlanError: it holds NaN or infinity.
+    """
+    own = layer.cell.embedding_table if layer.kind == "embedding" else layer.cell.weight
+    array = own.asnumpy().astype(np.float64)
+    if not np.isfinite(array).all():
+        raise PlanError(
+            f"layer '{layer.name}': its weight holds NaN or infinity; "
+            "exclude it, or load sound weights"
+        )
     return array.T if getattr(layer.cell, "transpose_b", True) is False else array
 
 
@@ -134,19 +150,20 @@ def _describe(name: str, cell: nn.Cell) -> Layer | None:
         return layer if cell.data_format == "NCHW" else _refuse(layer, "its layout is NHWC")
     if construct is nn.Embedding.construct:
         return Layer(name, "embedding", shape, cell)
-    if _is_mindformers_linear(cell):
+    if is_mindformers_linear(cell):
         return _mindformers_linear(name, cell, shape)
     return Layer(name, type(cell).__name__, shape, cell, f"no adapter for {type(cell).__name__}")
 
 
 def _mindformers_linear(name: str, cell: nn.Cell, shape: Shape) -> Layer:
-    if cell.expert_flag:
+    if cell.expert_flag or cell.use_gmm:
         reason = f"it holds {cell.expert_num} experts; only plain layers are decomposed"
         return Layer(name, "dense", shape, cell, reason)
     return Layer(name, "dense", shape if cell.transpose_b else shape[::-1], cell)
 
 
-def _is_mindformers_linear(cell: nn.Cell) -> bool:
+def is_mindformers_linear(cell: nn.Cell) -> bool:
+    """Tell whether a cell is MindFormers' own `Linear`, without importing MindFormers."""
     # a network can only hold one if its module is loaded already
     module = sys.modules.get("mindformers.modules.layers")
     return module is not None and type(cell).construct is module.Linear.construct
@@ -162,7 +179,7 @@ def _weight(cell: nn.Cell) -> Parameter | None:
 
 def _owners(network: nn.Cell) -> dict[int, list[str]]:
     """Return which cells hold each parameter, by the parameter's identity."""
-    owners: dict[int, list[str]] = {id(None): []}
+    owners: dict[int, list[str]] = {}
     for name, cell in network.cells_and_names():
         for parameter in cell._params.values():
             if parameter is not None:

@@ -1,0 +1,31 @@
+"""Every case against its torch twins, through the same record and replay as a two-sided run."""
+
+from __future__ import annotations
+
+import pytest
+
+from cross_check.cases import CASES, Case
+
+pytest.importorskip("torch", reason="the twins are torch modules: pip install -e '.[cross_check]'")
+
+RUNS = [
+    (case, mode, dtype) for case in CASES for mode in ("graph", "pynative") for dtype in case.dtypes
+]
+
+
+@pytest.mark.parametrize(
+    ("case", "mode", "dtype"), RUNS, ids=[f"{c.name}-{mode}-{dtype}" for c, mode, dtype in RUNS]
+)
+def test_torch_agrees(case: Case, mode: str, dtype: str) -> None:
+    from cross_check.compare import table
+    from cross_check.record import run
+    from cross_check.replay import replay
+
+    for record in run(case, mode, dtype):
+        if record.twin.endswith("hf_resnet"):
+            pytest.importorskip("transformers")
+        rows = replay(record)
+        assert {"forward", "gradients of weights", "update of weights"} <= {
+            r.quantity for r in rows
+        }
+        assert all(row.passed for row in rows), "\n" + table(rows)

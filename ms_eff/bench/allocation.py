@@ -1,0 +1,157 @@
+"""How to share out a parameter budget: accuracy right after the decomposition, loss by loss.
+
+`python -m ms_eff.bench.allocation CONFIG CHECKPOINT [key=value ...]` takes a trained dense
+checkpoint and its config. It is where the choice of `spectrum_losses` comes from.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ms_eff.bench import environment
+from ms_eff.config import Config, load_config
+from ms_eff.files import replacing
+from ms_eff.methods.lowrank.budget import spectrum_losses
+
+if TYPE_CHECKING:
+    from mindspore import nn
+
+    from ms_eff.methods.lowrank.plan import LowRankPlan
+
+__all__ = ["LOSSES", "compare", "main"]
+
+Array = NDArray[np.float64]
+SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)
+
+
+def _tails(sigma: Array) -> Array:
+    """Energy that ranks 1 .. n leave out."""
+    kept = np.cumsum(sigma**2)
+    return np.maximum(kept[-1] - kept, 0.0)
+
+
+# what a layer loses at each rank, before the sum over layers is made small
+LOSSES: dict[str, Callable[[Array], Array]] = {
+    "log of the energy kept": spectrum_losses,
+    "relative squared error": lambda sigma: _tails(sigma) / max(float(np.sum(sigma**2)), 1e-300),
+    "squared error": _tails,
+}
+
+
+def compare(
+    network: nn.Cell, score: Callable[[nn.Cell], float], shares: Sequence[float] = SHARES
+) -> list[dict[str, Any]]:
+    """Decompose a trained network to the same sizes in several ways and score each.
+
+    Args:
+        network: trained, dense.
+        score: what to record of a network, accuracy for instance.
+        shares: of its parameters to keep.
+
+    Returns:
+        One row for each share and way: `share`, `loss`, `params` (kept share), `score`.
+    """
+    from ms_eff.methods.lowrank import apply_lowrank
+    from ms_eff.methods.lowrank.layers import network_params
+
+    total, rows = network_params(network), []
+    for share in shares:
+        for name, plan in _plans(network, share):
+            compressed, _, _ = apply_lowrank(network, plan)
+            kept = network_params(compressed) / total
+            rows.append({"share": share, "loss": name, "params": kept, "score": score(compressed)})
+    return rows
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compare on a config's test set and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config", type=Path)
+    parser.add_argument("checkpoint", type=Path, help="folder of the trained dense model")
+    parser.add_argument("overrides", nargs="*", metavar="key=value")
+    parser.add_argument("--output", type=Path, required=True)
+    options = parser.parse_args(arguments)
+    config = load_config(options.config, options.overrides)
+    from ms_eff import runtime
+    from ms_eff.train import checkpoint
+
+    runtime.setup(config.device)
+    network, score = checkpoint.rebuild(options.checkpoint), _scorer(config)
+    dense = score(network)
+    rows = compare(network, score)
+    command = f"python -m ms_eff.bench.allocation {options.config} {options.checkpoint.name}"
+    results = {
+        "environment": environment.describe(command, config.seed),
+        "config": config.to_dict(),
+        "dense": dense,
+        "rows": rows,
+    }
+    with replacing(options.output) as temporary:
+        temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(f"dense: {dense:.4f}")
+    for row in rows:
+        print(f"{row['params']:.3f} of the parameters · {row['loss']}: {row['score']:.4f}")
+    return 0
+
+
+def _plans(network: nn.Cell, share: float) -> Iterator[tuple[str, LowRankPlan]]:
+    from ms_eff.methods.lowrank.layers import find_layers, network_params
+    from ms_eff.methods.lowrank.planner import NetworkSize, make_plan
+    from ms_eff.methods.lowrank.settings import LowRankSettings
+
+    layers, size = find_layers(network), NetworkSize(network_params(network))
+    yield "uniform ratio", _uniform(layers, size, share)
+    for name, losses in LOSSES.items():
+        yield name, make_plan(layers, LowRankSettings(params=share), size, losses).plan
+
+
+def _uniform(layers: Any, size: Any, share: float) -> LowRankPlan:
+    """Return the plan of the smallest ratio whose network is within the share."""
+    from ms_eff.methods.lowrank.costs import weights_of
+    from ms_eff.methods.lowrank.planner import make_plan
+    from ms_eff.methods.lowrank.settings import LowRankSettings
+
+    low, high = 1.0, 100.0
+    for _ in range(30):
+        middle = (low + high) / 2
+        plan = make_plan(layers, LowRankSettings(ratio=middle), size).plan
+        saved = sum(
+            weights_of(entry.kind, entry.shape) - weights_of(entry.kind, entry.shape, entry.rank)
+            for entry in plan.layers
+        )
+        low, high = (low, middle) if size.params - saved <= share * size.params else (middle, high)
+    return make_plan(layers, LowRankSettings(ratio=high), size).plan
+
+
+def _scorer(config: Config) -> Callable[[nn.Cell], float]:
+    from ms_eff import data
+    from ms_eff.data.pipeline import batches
+    from ms_eff.train.evaluate import evaluate
+
+    split = data.build(config.data).test
+
+    def score(network: nn.Cell) -> float:
+        dataset = batches(
+            split,
+            batch_size=config.data.eval_batch_size or config.data.batch_size,
+            epoch=0,
+            seed=config.seed,
+            shuffle=False,
+            train=False,
+            drop_last=False,
+        )
+        return evaluate(network, dataset.create_tuple_iterator(num_epochs=1)).accuracy
+
+    return score
+
+
+if __name__ == "__main__":
+    sys.exit(main())

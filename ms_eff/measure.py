@@ -1,0 +1,89 @@
+"""What `ms-eff bench` and `ms-eff export` do with a run: measure or export its models, record it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from mindspore import nn
+from rich.table import Table
+
+from ms_eff.bench import latency
+from ms_eff.deploy.export import export
+from ms_eff.errors import ConfigError, nearest
+from ms_eff.experiment import Experiment
+from ms_eff.report.terminal import terminal_table
+from ms_eff.train.optim import OptimizerState
+from ms_eff.train.settings import TrainSettings
+from ms_eff.train.step import Forward, Step, TrainStep
+
+__all__ = ["bench_run", "export_run"]
+
+_REAL_IMAGES = 16  # test images an exported file is compared on, besides random inputs
+
+
+def bench_run(experiment: Experiment) -> Table:
+    """Time forward and training step of every model of the run, in turns; returns the table."""
+    settings = experiment.config.bench
+    models = dict(experiment.saved_models())
+    found = latency.measure(
+        models,
+        (settings.batch_size, *experiment.input_shape),
+        kinds=("forward", "train_step") if settings.train_step else ("forward",),
+        warmup=settings.warmup,
+        runs=settings.runs,
+        make_step=lambda model: _training_step(model, experiment.config.train, settings.runs),
+        seed=experiment.config.seed,
+    )
+    for stage, kinds in found.items():
+        experiment.results.stages[stage]["latency"] = kinds
+    experiment.results.write()
+    return terminal_table(experiment.results.to_dict())
+
+
+def export_run(experiment: Experiment, stages: Sequence[str] | None) -> Iterator[str]:
+    """Export the run's models; yield a line a file. Default: the last model made.
+
+    Raises:
+        ConfigError: no such stage.
+        VerificationError: a file does not reproduce its model; it is not written.
+    """
+    models = dict(experiment.saved_models())
+    for stage in stages or list(models)[-1:]:
+        if stage not in models:
+            known = ", ".join(models)
+            raise ConfigError(f"--stage {stage}: no such model{nearest(stage, models)}; {known}")
+        yield from _export_one(experiment, stage, models[stage])
+    experiment.results.write()
+
+
+def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[str]:
+    settings = experiment.config.export
+    images, *_ = experiment.data.test.batch(np.arange(min(_REAL_IMAGES, len(experiment.data.test))))
+    folder = experiment.folder / "export"
+    folder.mkdir(exist_ok=True)
+    record = experiment.results.stages[stage].setdefault("export", {})
+    for kind in settings.formats:
+        done = export(
+            model,
+            folder / f"{stage}.{kind}",
+            (settings.batch_size, *experiment.input_shape),
+            kind,
+            dynamic_batch=settings.dynamic_batch,
+            real_inputs=images,
+            tolerance=settings.tolerance,
+            seed=experiment.config.seed,
+            command=experiment.command,
+        )
+        record[kind] = done.to_dict()
+        yield (
+            f"{done.path}: verified, largest difference {done.difference.max_abs:.2e} "
+            f"(tolerance {done.tolerance:g}, {done.difference.samples} samples)"
+        )
+
+
+def _training_step(model: nn.Cell, settings: TrainSettings, runs: int) -> TrainStep:
+    """Build the step that `ms-eff train` runs, with a constant learning rate too small to matter."""
+    step = Step(model, Forward(model, nn.CrossEntropyLoss()), tuple(model.trainable_params()))
+    rates = np.full(10 * runs + 100, 1e-6, np.float32)  # one entry a step, warm-up included
+    return TrainStep(step, OptimizerState(step.weights, settings, rates))

@@ -1,0 +1,56 @@
+"""The low-rank method as the trainer knows it."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from mindspore import nn
+
+from ms_eff.errors import PlanError
+from ms_eff.methods.base import Method, ModelContext
+from ms_eff.methods.lowrank import surgery
+from ms_eff.methods.lowrank.settings import LowRankSettings
+
+__all__ = ["LowRank"]
+
+
+class LowRank(Method):
+    """Decompose the model before training (arXiv:2407.20266); settings: `LowRankSettings`."""
+
+    settings: LowRankSettings
+
+    name: ClassVar[str] = "lowrank"
+    stage: ClassVar[str] = "decomposed"
+
+    def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Return the decomposed network; sets plan and report.
+
+        Raises:
+            PlanError: no layer would be decomposed, so that the run would train the dense network.
+        """
+        compressed, plan, report = surgery.apply_lowrank(
+            model, self.settings, input_shape=context.input_shape
+        )
+        if not plan.layers:
+            first = report[0]
+            raise PlanError(
+                f"methods.lowrank: none of {len(report)} layers would be decomposed "
+                f"('{first.layer}': {first.reason}); ask for other ranks"
+            )
+        self.plan = plan.to_json()
+        self.report = _summary(report)
+        return compressed
+
+    @classmethod
+    def rebuild(cls, model: nn.Cell, plan: dict[str, Any]) -> nn.Cell:
+        """Give a freshly built model the factors' shapes; their weights are loaded afterwards."""
+        return surgery.rebuild(model, plan)
+
+
+def _summary(report: list[surgery.LayerReport]) -> dict[str, Any]:
+    decomposed = sum(row.decomposed for row in report)
+    return {
+        "decomposed": decomposed,
+        "skipped": len(report) - decomposed,
+        "layers": [row.to_json() for row in report],
+    }

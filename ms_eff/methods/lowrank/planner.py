@@ -1,0 +1,275 @@
+"""From settings and a network to a plan: which layers, at which ranks, and why not the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ms_eff.errors import ConfigError, PlanError, nearest
+from ms_eff.methods.lowrank.budget import Candidate, allocate, reachable, spectrum_losses
+from ms_eff.methods.lowrank.core import align_rank, rank_for_ratio, singular_values
+from ms_eff.methods.lowrank.costs import Positions, macs_of, weights_of
+from ms_eff.methods.lowrank.layers import Layer, read_weight
+from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan, max_ranks
+from ms_eff.methods.lowrank.settings import LowRankSettings, RatioRank
+from ms_eff.methods.lowrank.tucker import mode_spectra, tucker_ranks_for_ratio
+from ms_eff.methods.lowrank.vbmf import vbmf_rank, vbmf_tucker_ranks
+
+__all__ = ["NetworkSize", "Planned", "make_plan"]
+
+Shape = tuple[int, ...]
+# a rank, or the reason why the layer stays as it is
+Choice = Shape | str
+Losses = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+
+@dataclass(frozen=True)
+class NetworkSize:
+    """What the whole network weighs and costs; a budget is a share of it.
+
+    Attributes:
+        params: all parameters.
+        macs: multiply-accumulates for one sample, if the shape of its input is known.
+        positions: by layer name, likewise.
+    """
+
+    params: int
+    macs: int | None = None
+    positions: Mapping[str, Positions] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A plan, and for each layer that is not in it the reason."""
+
+    plan: LowRankPlan
+    skipped: Mapping[str, str]
+
+
+def make_plan(
+    layers: Sequence[Layer],
+    settings: LowRankSettings,
+    size: NetworkSize,
+    losses: Losses = spectrum_losses,
+) -> Planned:
+    """Choose layers and ranks; `settings.source` must not be `plan`.
+
+    Args:
+        layers: all those of the network.
+        settings: what the user asks for.
+        size: of the whole network.
+        losses: for budgets: singular values -> what ranks 1 .. n of that matrix lose.
+
+    Raises:
+        PlanError: a pattern or the whole choice matches no layer, a rank is above its matrix, a
+            budget is out of reach.
+        ConfigError: a MACs budget without the shape of the network's input.
+    """
+    skipped = {layer.name: _excluded(layer, settings) for layer in layers}
+    chosen = [layer for layer in layers if not skipped[layer.name]]
+    _check_patterns(layers, chosen, settings)
+    if settings.source in _CHOOSERS:
+        choices = _CHOOSERS[settings.source](chosen, settings)
+    else:
+        choices = _by_budget(chosen, settings, size, losses)
+    entries = []
+    for layer in chosen:
+        choice = choices[layer.name]
+        if isinstance(choice, tuple):
+            choice = _worthwhile(layer, choice, settings.divisor)
+        if isinstance(choice, str):
+            skipped[layer.name] = choice
+        else:
+            entries.append(LayerPlan(layer.name, layer.kind, layer.shape, choice))
+    record = settings.model_dump(mode="json", exclude_unset=True)
+    return Planned(LowRankPlan(tuple(entries), record), {n: r for n, r in skipped.items() if r})
+
+
+def _excluded(layer: Layer, settings: LowRankSettings) -> str:
+    if layer.reason:
+        return layer.reason
+    if layer.kind not in settings.layers:
+        return f"{layer.kind} layers are not asked for"
+    pattern = _match(layer.name, settings.exclude)
+    if pattern is not None:
+        return f"excluded by '{pattern}'"
+    return "" if _match(layer.name, settings.include) is not None else "not included"
+
+
+def _match(name: str, patterns: Sequence[str]) -> str | None:
+    return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), None)
+
+
+def _check_patterns(
+    layers: Sequence[Layer], chosen: Sequence[Layer], settings: LowRankSettings
+) -> None:
+    names = [layer.name for layer in layers]
+    if not names:
+        raise PlanError("lowrank: the network has no layer with a weight matrix or kernel")
+    given = {"include": settings.include, "ranks": tuple(settings.ranks or ())}
+    if "exclude" in settings.model_fields_set:  # the default suits ResNets, and hurts nobody else
+        given["exclude"] = settings.exclude
+    for key, patterns in given.items():
+        for pattern in patterns:
+            if not any(fnmatchcase(name, pattern) for name in names):
+                hint = nearest(pattern, names) or f"; the first layer is '{names[0]}'"
+                raise PlanError(f"lowrank.{key}: '{pattern}' matches no layer{hint}")
+    if not chosen:
+        first = f"'{names[0]}': {_excluded(layers[0], settings)}"
+        raise PlanError(
+            f"lowrank: include, exclude and layers leave none of {len(names)} layers ({first})"
+        )
+
+
+def _worthwhile(layer: Layer, rank: Shape, divisor: int) -> Choice:
+    """Return the aligned rank, or why it would not make the layer smaller."""
+    aligned = tuple(align_rank(r, divisor) for r in rank)
+    if min(rank) < 1:
+        return "even rank 1 is above what is asked for"
+    if min(aligned) < 1:
+        return f"rank {_text(rank)} rounds down to 0 at divisor {divisor}"
+    before = weights_of(layer.kind, layer.shape)
+    after = weights_of(layer.kind, layer.shape, aligned)
+    if after >= before:
+        return f"at rank {_text(aligned)} its factors have {after} weights, the layer {before}"
+    return aligned
+
+
+def _by_ratio(layers: Sequence[Layer], settings: LowRankSettings) -> dict[str, Choice]:
+    return {layer.name: _ratio_rank(layer, settings.ratio or 0) for layer in layers}
+
+
+def _ratio_rank(layer: Layer, ratio: float) -> Choice:
+    if layer.kind == "conv":
+        rank: Shape = tucker_ranks_for_ratio(layer.shape, ratio)
+    else:
+        rank = (rank_for_ratio(layer.shape[1], layer.shape[0], ratio),)
+    return rank if min(rank) else f"no rank makes it {ratio:g} times smaller"
+
+
+def _by_rank(layers: Sequence[Layer], settings: LowRankSettings) -> dict[str, Choice]:
+    rank = settings.rank or 0
+    full = {layer.name: min(max_ranks(layer.kind, layer.shape)) for layer in layers}
+    if rank > max(full.values()):
+        name = max(full, key=lambda n: full[n])
+        raise PlanError(
+            f"lowrank.rank: {rank} is above the full rank of every layer "
+            f"(the largest: {full[name]}, '{name}'); choose a smaller one"
+        )
+    return {
+        layer.name: f"rank {rank} is above its full rank {full[layer.name]}"
+        if rank > full[layer.name]
+        else (rank,) * len(max_ranks(layer.kind, layer.shape))
+        for layer in layers
+    }
+
+
+def _by_ranks(layers: Sequence[Layer], settings: LowRankSettings) -> dict[str, Choice]:
+    patterns = settings.ranks or {}
+    choices: dict[str, Choice] = {}
+    for layer in layers:
+        pattern = _match(layer.name, list(patterns))
+        if pattern is None:
+            choices[layer.name] = "no pattern of ranks matches it"
+        else:
+            choices[layer.name] = _given_rank(layer, pattern, patterns[pattern])
+    return choices
+
+
+def _given_rank(layer: Layer, pattern: str, given: int | Shape | RatioRank) -> Choice:
+    if isinstance(given, RatioRank):
+        return _ratio_rank(layer, given.ratio)
+    full = max_ranks(layer.kind, layer.shape)
+    rank = (given,) * len(full) if isinstance(given, int) else given
+    if len(rank) != len(full) or any(r > top for r, top in zip(rank, full, strict=True)):
+        shown = given if isinstance(given, int) else list(given)
+        raise PlanError(
+            f"lowrank.ranks: '{pattern}': {shown} does not fit layer '{layer.name}', a "
+            f"{layer.kind} of {layer.shape}; at most {full[0] if len(full) == 1 else list(full)}"
+        )
+    return rank
+
+
+def _by_vbmf(layers: Sequence[Layer], settings: LowRankSettings) -> dict[str, Choice]:
+    choices: dict[str, Choice] = {}
+    for layer in layers:
+        weight = read_weight(layer)
+        if layer.kind == "conv":
+            rank: Shape = vbmf_tucker_ranks(weight)
+        else:
+            rank = (vbmf_rank(weight.reshape(weight.shape[:2])),)
+        choices[layer.name] = rank if min(rank) else "VBMF finds nothing above the noise in it"
+    return choices
+
+
+def _by_budget(
+    layers: Sequence[Layer], settings: LowRankSettings, size: NetworkSize, losses: Losses
+) -> dict[str, Choice]:
+    key = settings.source
+    share, total = getattr(settings, key), size.params if key == "params" else size.macs
+    if total is None:
+        raise ConfigError(
+            f"lowrank.macs = {share}: needs the shape of the network's input; pass input_shape"
+        )
+    candidates = [_candidate(layer, settings, size, losses) for layer in layers]
+    fixed = total - sum(candidate.dense_cost for candidate in candidates)
+    least = fixed + reachable(candidates)
+    if least > share * total:
+        raise PlanError(
+            f"lowrank.{key} = {share}: at most {int(share * total)} of {total}, but {least} "
+            f"({least / total:.3f}) is the least that the chosen layers can reach; "
+            "raise it, exclude fewer layers, or lower divisor"
+        )
+    chosen = allocate(candidates, int(share * total) - fixed)
+    stays = "it costs least to keep it: the budget is met without"
+    return {name: rank if rank is not None else stays for name, rank in chosen.items()}
+
+
+def _candidate(
+    layer: Layer, settings: LowRankSettings, size: NetworkSize, losses: Losses
+) -> Candidate:
+    """Return all aligned ranks of a layer with their costs and losses."""
+    weight, divisor = read_weight(layer), settings.divisor
+    if layer.kind == "conv":
+        # the energies kept by both modes multiply: close to what Tucker-2 reaches after its sweeps
+        first, second = (losses(sigma) for sigma in mode_spectra(weight))
+        S, C = layer.shape[:2]
+        r1, r2 = np.meshgrid(_multiples(C, divisor), _multiples(S, divisor), indexing="ij")
+        ranks = np.stack([r1.ravel(), r2.ravel()], axis=1)
+        lost = _at(first, ranks[:, 0]) + _at(second, ranks[:, 1])
+    else:
+        ranks = _multiples(min(layer.shape[:2]), divisor)[:, None]
+        lost = _at(losses(singular_values(weight.reshape(weight.shape[:2]))), ranks[:, 0])
+    smaller = weights_of(layer.kind, layer.shape, ranks.T) < weights_of(layer.kind, layer.shape)
+    ranks, lost = ranks[smaller], lost[smaller]
+    cost = _cost(layer, settings, size)
+    return Candidate(layer.name, int(cost(None)), np.asarray(cost(ranks.T)), lost, ranks)
+
+
+def _cost(layer: Layer, settings: LowRankSettings, size: NetworkSize) -> Callable[[Any], Any]:
+    if settings.source == "params":
+        return lambda rank: weights_of(layer.kind, layer.shape, rank)
+    # a layer that the forward never reached costs nothing, and saves nothing
+    positions = size.positions.get(layer.name, Positions(0, 0))
+    return lambda rank: macs_of(layer.kind, layer.shape, positions, rank)
+
+
+def _multiples(largest: int, divisor: int) -> np.ndarray:
+    return np.arange(divisor, largest + 1, divisor)
+
+
+def _at(losses: np.ndarray, ranks: np.ndarray) -> np.ndarray:
+    # an unfolding may have fewer singular values than rows: beyond them nothing is lost
+    return losses[np.minimum(ranks, len(losses)) - 1]
+
+
+def _text(rank: Shape) -> str:
+    return str(rank[0] if len(rank) == 1 else list(rank))
+
+
+_CHOOSERS = {"ratio": _by_ratio, "rank": _by_rank, "ranks": _by_ranks, "vbmf": _by_vbmf}

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from ms_eff.errors import ConfigError
+from ms_eff.methods.lowrank.settings import make_settings
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"ratio": 1.5},
+        {"params": 0.5},
+        {"macs": 0.25},
+        {"rank": 8},
+        {"ranks": {"fc": 8, "*.conv2": [4, 6], "*": {"ratio": 3}}},
+        {"vbmf": True},
+        {"plan": "plan.json"},
+    ],
+)
+def test_each_source_is_taken(given: dict) -> None:
+    assert make_settings(given).source == next(iter(given))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"ratio": 0}, r"lowrank: ratio = 0: it should be greater than 1"),
+        ({"ratio": 1.0}, r"ratio = 1.0: it should be greater than 1"),
+        ({"params": 1.5}, r"params = 1.5: it should be less than 1"),
+        ({"macs": 0}, r"macs = 0: it should be greater than 0"),
+        ({"rank": 0}, r"rank = 0: it should be greater than or equal to 1"),
+        ({"ranks": {"fc": 0}}, r"'fc': 0 is no rank"),
+        ({"ranks": {"fc": {"ratio": 0.5}}}, r"'fc': \{'ratio': 0.5\} is no rank"),
+        ({"ranks": {"fc": [1, 2, 3]}}, r"'fc': \[1, 2, 3\] is no rank"),
+        ({"ranks": {"fc": True}}, r"'fc': True is no rank"),
+        ({"ranks": {}}, r"ranks"),
+        ({"ranks": 3}, r"ranks = 3"),
+        ({"ratio": 2, "divisor": 0}, r"divisor = 0"),
+        ({"ratio": 2, "layers": ["convv"]}, r"layers.0 = 'convv'"),
+        ({}, r"name exactly one of ratio, params.*found none"),
+        ({"vbmf": False}, r"found none"),
+        ({"ratio": 2, "params": 0.5}, r"found ratio and params"),
+        ({"plan": "p.json", "divisor": 16}, r"a plan is applied as written; drop divisor"),
+        ({"ratoi": 2}, r"unknown setting 'ratoi' \(did you mean 'ratio'\?\)"),
+    ],
+)
+def test_mistakes_are_named_in_one_line(given: dict, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as caught:
+        make_settings(given)
+    assert "\n" not in str(caught.value)
+
+
+def test_settings_and_plans_load_without_mindspore() -> None:
+    code = (
+        "import sys; from ms_eff.methods.lowrank import LowRankPlan, LowRankSettings; "
+        "sys.exit('mindspore' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 0
