@@ -1,4 +1,4 @@
-"""What `ms-eff bench` and `ms-eff export` do with a run: measure or export its models, record it."""
+"""What `ms-eff bench` and `ms-eff export` do: measure or export a run's models, and record it."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[
 
 
 def _training_step(model: nn.Cell, settings: TrainSettings, runs: int) -> TrainStep:
-    """Build the step that `ms-eff train` runs, with a constant learning rate too small to matter."""
+    """Build the step that `ms-eff train` runs, with a learning rate too small to matter."""
     step = Step(model, Forward(model, nn.CrossEntropyLoss()), tuple(model.trainable_params()))
     rates = np.full(10 * runs + 100, 1e-6, np.float32)  # one entry a step, warm-up included
     return TrainStep(step, OptimizerState(step.weights, settings, rates))

@@ -78,10 +78,7 @@ def setup(device: DeviceSettings) -> Worker:
 
     target = _target(device.target)
     ms.set_context(mode=ms.GRAPH_MODE if device.mode == "graph" else ms.PYNATIVE_MODE)
-    if device.device_id is None:
-        ms.set_device(target)
-    else:
-        ms.set_device(target, device.device_id)
+    _select(target, device.device_id)
     return _join_job()
 
 
@@ -91,6 +88,20 @@ def set_seed(seed: int) -> None:
 
     ms.set_seed(seed)
     ms.manual_seed(seed)
+
+
+def _select(target: str, device_id: int | None) -> None:
+    import mindspore as ms
+
+    if device_id is None and ms.get_context("device_target") == target:
+        return  # MindSpore refuses any choice, even the same one, once a kernel has run
+    try:
+        ms.set_device(target) if device_id is None else ms.set_device(target, device_id)
+    except RuntimeError as error:
+        raise SetupError(
+            f"device.target: '{target.lower()}' cannot be chosen now: MindSpore has already run on "
+            f"{ms.get_context('device_target')} in this process; set the device first"
+        ) from error
 
 
 def _target(wanted: str) -> str:
