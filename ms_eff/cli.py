@@ -178,8 +178,10 @@ def _experiment(
 ) -> Iterator[Experiment]:
     """An experiment that holds its output folder's lock for as long as the block runs."""
     config = _load(path, overrides, device)
-    rank = os.environ.get("RANK_ID", "0")  # set by msrun: each worker has a lock of its own
-    with lock_folder(config.output, ".lock" if rank == "0" else f".lock-{rank}"):
+    # msrun starts several processes on one folder: each rank, and the scheduler, has its own lock
+    rank = os.environ.get("RANK_ID", "0")
+    who = "-scheduler" if os.environ.get("MS_ROLE") == "MS_SCHED" else f"-{rank}"
+    with lock_folder(config.output, ".lock" if who == "-0" else f".lock{who}"):
         from ms_eff.experiment import Experiment
 
         yield Experiment(config, _command_line(), fresh=fresh)

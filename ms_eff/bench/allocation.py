@@ -87,10 +87,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     network, score = checkpoint.rebuild(options.checkpoint), _scorer(config)
     dense = score(network)
     rows = compare(network, score)
-    command = f"python -m ms_eff.bench.allocation {options.config} {options.checkpoint.name}"
+    words = [str(options.config), options.checkpoint.name, *options.overrides]
+    command = " ".join(["python -m ms_eff.bench.allocation", *words])
     results = {
         "environment": environment.describe(command, config.seed),
-        "config": config.to_dict(),
+        "model": config.model.model_dump(mode="json", exclude_unset=True),
+        "data": config.data.name,
         "dense": dense,
         "rows": rows,
     }
