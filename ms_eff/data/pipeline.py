@@ -24,6 +24,8 @@ __all__ = ["BatchDataset", "batches"]
 
 # batches held ready: 2 to 16 (MindSpore's default, 3 GB at 256 x 3 x 224 x 224), within this size
 PREFETCH_BYTES = 256 * 2**20
+# the label of filling in training: cross entropy leaves it out, as torch's default does
+IGNORED = -100
 # samples that a thread takes at a time: a batch ends when its slowest thread does
 CHUNK = 8
 
@@ -201,6 +203,8 @@ class _Source:
             return arrays
         if self._key is None and self._split.damaged:  # known only now that they were decoded
             counts &= ~np.isin(samples, list(self._split.damaged))
+        if self._key is not None and not counts.all():  # filling must not be learned from
+            arrays = (*arrays[:-1], np.where(counts, arrays[-1], IGNORED).astype(np.int32))
         return (*arrays, np.where(counts, samples, -1).astype(np.int32))
 
     def _arrays(self, samples: NDArray[np.int64]) -> Batch:

@@ -51,7 +51,11 @@ class History:
             for key, value in rows[-1].items():
                 if isinstance(value, float):
                     self.board.add_scalar(key, value, rows[-1]["step"])
-            self.board.flush()
+
+    def close(self) -> None:
+        """Let TensorBoard's writer finish: its thread dies with the process, unwritten or not."""
+        if self.board is not None:
+            self.board.close()
 
 
 class EpochBar:
@@ -107,4 +111,4 @@ def _board(folder: Path) -> Any:
         raise SetupError(
             "train.tensorboard: tensorboardX is not installed; pip install 'ms_eff[report]'"
         ) from error
-    return SummaryWriter(str(folder / "tensorboard"))
+    return SummaryWriter(str(folder / "tensorboard"), flush_secs=5)

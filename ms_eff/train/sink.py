@@ -6,6 +6,7 @@ file puts a plain loop in the place of `mindspore.data_sink`.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,10 @@ __all__ = ["sunk_steps"]
 def sunk_steps(
     trainer: Trainer, cell: TrainStep, indices: np.ndarray, steps: int
 ) -> Iterator[tuple[float, int]]:
-    """Run the rest of an epoch through the device's queue, `log_every` steps at a time.
+    """Run the rest of an epoch through the device's queue, several steps a call.
+
+    The steps of a call are the greatest common divisor of those left and `train.log_every`, so that
+    no sample is left over and one graph serves the whole epoch.
 
     Yields:
         (loss, samples) of every step; only the last loss of each run of steps is known, and
@@ -33,17 +37,20 @@ def sunk_steps(
     Raises:
         ConfigError: the device has no queue.
     """
-    if ms.get_context("device_target") == "CPU":
+    if not _has_queue():
         raise ConfigError("train.sink = true: the CPU has no data queue; use train.sink=false")
     progress, feed = trainer.progress, trainer.feed
     dataset = feed.train_dataset(progress.epoch, indices, progress.batch)
     dataset = dataset.project(["image", "label"])
-    left = steps - progress.batch
-    while left > 0:
-        size = min(trainer.settings.log_every, left)
-        cell.set_train(True)
-        loss, _, rate = ms.data_sink(cell, dataset, sink_size=size)()
+    size = math.gcd(steps - progress.batch, trainer.settings.log_every)
+    cell.set_train(True)
+    run = ms.data_sink(cell, dataset, sink_size=size)
+    for _ in range((steps - progress.batch) // size):
+        loss, _, rate = run()
         for _ in range(size):
             trainer.count_step(float(loss.asnumpy()), float(rate.asnumpy()))
             yield float(loss.asnumpy()), feed.settings.batch_size
-        left -= size
+
+
+def _has_queue() -> bool:
+    return ms.get_context("device_target") != "CPU"

@@ -87,9 +87,12 @@ class Trainer:
             DivergedError: loss or weights stopped being finite.
         """
         self._resume()
-        with StopFlag() as stop:
-            while self.progress.epoch < self.settings.epochs:
-                self._run_epoch(stop)
+        try:
+            with StopFlag() as stop:
+                while self.progress.epoch < self.settings.epochs:
+                    self._run_epoch(stop)
+        finally:
+            self.history.close()
         self._load_average()
         return self.progress.history
 

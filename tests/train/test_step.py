@@ -83,6 +83,19 @@ def test_scaled_step_equals_the_plain_one():
     np.testing.assert_allclose(first[0].asnumpy(), second[0].asnumpy(), atol=LAYER)
 
 
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+def test_filling_is_not_learned_from(smoothing):
+    settings = TrainSettings(optimizer="sgd", lr=0.5, schedule="constant", weight_decay=0.0)
+    nets = []
+    filled = np.append(Y[:4], [-100, -100]).astype(np.int32)  # two samples stand in only for shape
+    for inputs, labels in ((X[:4], Y[:4]), (X, filled)):
+        net, step, state, _ = make(settings)
+        forward = Forward(net, nn.CrossEntropyLoss(label_smoothing=smoothing))
+        TrainStep(dataclasses.replace(step, forward=forward), state)(Tensor(inputs), Tensor(labels))
+        nets.append(net.weight.asnumpy())
+    np.testing.assert_allclose(nets[0], nets[1], atol=LAYER)
+
+
 def test_overflow_skips_the_step_and_halves_the_scale():
     settings = TrainSettings(optimizer="momentum", lr=0.5, schedule="constant")
     net, step, state, _ = make(settings)
