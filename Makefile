@@ -33,6 +33,8 @@ lint: .venv/.ready-dev
 
 # A stamp is newer than what it was made from, so a second call installs nothing.
 .venv/.ready: setup.py constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
+		{ echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(PIP_INSTALL) -e '.[report]'
 	touch $@

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ms_eff.errors import CheckpointError, UserError
 
-__all__ = ["replacing"]
+__all__ = ["flush", "replacing"]
 
 
 @contextmanager
@@ -35,9 +35,9 @@ def replacing(path: str | Path, error: type[UserError] = CheckpointError) -> Ite
     try:
         temporary.touch()  # a folder that is missing or read-only shows here, before any work
         yield temporary
-        _flush(temporary)
+        flush(temporary)
         os.replace(temporary, path)
-        _flush(path.parent)
+        flush(path.parent)
     except OSError as failure:
         reason = failure.strerror or str(failure)
         raise error(f"{path}: cannot be written: {reason}; nothing was changed") from failure
@@ -45,7 +45,8 @@ def replacing(path: str | Path, error: type[UserError] = CheckpointError) -> Ite
         temporary.unlink(missing_ok=True)
 
 
-def _flush(path: Path) -> None:
+def flush(path: Path) -> None:
+    """Wait until a file, or a folder's list of names, is on disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -21,6 +21,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ms_eff.errors import CheckpointError, nearest
+from ms_eff.files import flush
 
 __all__ = ["Checkpoint", "assign", "read", "rebuild", "save"]
 
@@ -67,7 +68,7 @@ def save(
         text = json.dumps({"format": FORMAT, "files": sums, **state}, indent=1)
         (temporary / STATE).write_text(text, encoding="utf-8")
         for file in (*temporary.iterdir(), temporary):
-            _flush(file)
+            flush(file)
         _replace(temporary, path)
     except (OSError, SafetensorError) as error:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -161,15 +162,7 @@ def _replace(temporary: Path, path: Path) -> None:
         shutil.rmtree(old, ignore_errors=True)
     else:
         temporary.rename(path)
-    _flush(path.parent)
-
-
-def _flush(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    flush(path.parent)
 
 
 def _sha256(file: Path) -> str:
