@@ -22,7 +22,8 @@ from rich.console import Console
 from ms_eff import data, models, runtime
 from ms_eff.bench import counts, environment
 from ms_eff.config import Config
-from ms_eff.errors import CheckpointError, ConfigError
+from ms_eff.errors import CheckpointError, ConfigError, SetupError
+from ms_eff.files import replacing
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.registry import check_conflicts, method_class
 from ms_eff.results import Results, difference
@@ -35,7 +36,10 @@ from ms_eff.train.trainer import Trainer
 __all__ = ["Experiment"]
 
 # what may change between two calls on the same folder without making it another run
-_MEASURING = {"output", "bench", "export", "device"}
+_FREE: dict[str, Any] = {
+    **dict.fromkeys(("output", "bench", "export", "device"), True),
+    "data": {"root": True, "workers": True, "eval_batch_size": True},
+}
 
 
 class Experiment:
@@ -168,6 +172,7 @@ class Experiment:
         folder: str,
         methods: list[Method],
     ) -> list[dict[str, Any]]:
+        self._sign()
         return Trainer(
             model,
             self.feed,
@@ -196,6 +201,7 @@ class Experiment:
             f"[bold]{stage}[/]: accuracy {score.accuracy:.4f} · {total['params']:,} parameters "
             f"· {total['macs'] / 1e6:.1f} M MACs"
         )
+        self._sign()
         if self.worker.rank == 0:
             self.results.write()
             weights = {p.name: p.asnumpy() for p in model.get_parameters()}
@@ -228,12 +234,12 @@ class Experiment:
 
     def _claim(self, fresh: bool) -> None:
         """Refuse a folder made with other settings; forget it if asked to."""
-        record = self.folder / "config.json"
-        settings = json.loads(self.config.model_dump_json(exclude=_MEASURING))
+        record, settings = self._record()
         if fresh and record.exists() and self.worker.rank == 0:
             for name in ("models", "pretrain", "train", "export"):
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / "results.json").unlink(missing_ok=True)
+            record.unlink()
         elif record.exists():
             changed = difference(json.loads(record.read_text()), settings)
             if changed:
@@ -241,5 +247,15 @@ class Experiment:
                     f"output = {self.folder}: made with other settings ({changed}); "
                     "choose another output=FOLDER, or --fresh to start over"
                 )
+
+    def _record(self) -> tuple[Path, dict[str, Any]]:
+        """Return where the settings of this folder are kept, and what they are now."""
+        settings = json.loads(self.config.model_dump_json(exclude=_FREE))
+        return self.folder / "config.json", settings
+
+    def _sign(self) -> None:
+        """Mark the folder as made with these settings; from here on it holds something."""
+        record, settings = self._record()
         if self.worker.rank == 0:
-            record.write_text(json.dumps(settings, indent=1))
+            with replacing(record, SetupError) as path:
+                path.write_text(json.dumps(settings, indent=1), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import contextlib
 import fcntl
 import os
 import signal
@@ -94,4 +95,8 @@ def lock_folder(folder: Path, name: str = ".lock") -> Iterator[None]:
     try:
         yield
     finally:
+        with contextlib.suppress(OSError):  # a run that came to nothing leaves nothing behind
+            if [entry.name for entry in folder.iterdir()] == [name]:
+                (folder / name).unlink()
+                folder.rmdir()
         os.close(handle)
