@@ -9,6 +9,7 @@ from mindspore import nn
 from rich.table import Table
 
 from ms_eff.bench import latency
+from ms_eff.bench.layers import layer_latencies
 from ms_eff.deploy.export import export
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.experiment import Experiment
@@ -37,8 +38,31 @@ def bench_run(experiment: Experiment) -> Table:
     )
     for stage, kinds in found.items():
         experiment.results.stages[stage]["latency"] = kinds
+    _bench_layers(experiment, models)
     experiment.results.write()
     return terminal_table(experiment.results.to_dict())
+
+
+def _bench_layers(experiment: Experiment, models: dict[str, nn.Cell]) -> None:
+    """Note, for every layer a method changed, the forward time of it and of what replaced it."""
+    settings = experiment.config.bench
+    changed = next((stage for stage in models if stage not in ("dense", "trained")), None)
+    if "dense" not in models or changed is None:
+        return
+    for report in experiment.results.methods.values():
+        rows = [row for row in report.get("layers", []) if row.get("decomposed")]
+        times = layer_latencies(
+            models["dense"],
+            models[changed],
+            [row["layer"] for row in rows],
+            (settings.batch_size, *experiment.input_shape),
+            warmup=settings.warmup,
+            runs=settings.runs,
+        )
+        for row in rows:
+            if row["layer"] in times:
+                before, after = times[row["layer"]]
+                row |= {"latency_before_ms": before, "latency_after_ms": after}
 
 
 def export_run(experiment: Experiment, stages: Sequence[str] | None) -> Iterator[str]:

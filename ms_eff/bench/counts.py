@@ -43,6 +43,7 @@ class LayerCount:
         params: its own parameters, running statistics left out, shared ones counted once.
         macs: multiply-accumulates for one sample; biases, norms and activations count as none.
         output_shape: of its last call, with a batch axis of 1; None if it was not called.
+        input_shape: of the first tensor that call took, likewise.
     """
 
     name: str
@@ -51,6 +52,7 @@ class LayerCount:
     params: int
     macs: int
     output_shape: Shape | None
+    input_shape: Shape | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields as JSON takes them."""
@@ -163,6 +165,7 @@ def _row(
         params=sum(math.prod(parameter.shape) for parameter in fresh),
         macs=sum(_macs(part, weight, inputs, output) for inputs, output in seen),
         output_shape=seen[-1][1] if seen else None,
+        input_shape=next(iter(seen[-1][0]), None) if seen else None,
     )
 
 

@@ -78,7 +78,7 @@ def test_convolutions_match_the_closed_form():
     assert rows["up"].macs == 8 * 5 * 9 * 4 * 4  # each input pixel meets the whole kernel
     assert rows["head"].to_dict() == {
         **{"name": "head", "kind": "Dense", "shape": (10, 5)},
-        **{"params": 60, "macs": 50, "output_shape": (1, 10)},
+        **{"params": 60, "macs": 50, "output_shape": (1, 10), "input_shape": (1, 5)},
     }
 
 
