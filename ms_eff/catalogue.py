@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 from rich.table import Table
 
-from ms_eff.data.settings import DataSettings
+from ms_eff.data.settings import DATA_SETS
 from ms_eff.methods.registry import METHODS, settings_class
 from ms_eff.models.registry import MODELS
 
@@ -19,7 +18,7 @@ def catalogue() -> Table:
     table = Table("kind", "name", "what", box=None, pad_edge=False)
     for name, (_, takes) in MODELS.items():
         table.add_row("model", name, "takes " + ", ".join(takes))
-    for name in get_args(DataSettings.model_fields["name"].annotation):
+    for name in DATA_SETS:
         table.add_row("data", name, "")
     for name in METHODS:
         kind = settings_class(name)

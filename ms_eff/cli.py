@@ -16,7 +16,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from ms_eff.errors import UserError, VerificationError
-from ms_eff.train.interrupt import Interrupted, lock_folder, own_ctrl_c
+from ms_eff.train.interrupt import (
+    Interrupted,
+    Stopped,
+    lock_folder,
+    own_signals,
+    raising_stop,
+)
 
 if TYPE_CHECKING:
     from ms_eff.config import Config
@@ -137,7 +143,7 @@ def export(
 
     with _experiment(config, overrides, device) as experiment:
         for line in export_run(experiment, stage):
-            _out().print(line, highlight=False)
+            _out().print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -184,7 +190,8 @@ def _experiment(
     with lock_folder(config.output, ".lock" if who == "-0" else f".lock{who}"):
         from ms_eff.experiment import Experiment
 
-        yield Experiment(config, _command_line(), fresh=fresh)
+        with raising_stop():
+            yield Experiment(config, _command_line(), fresh=fresh)
 
 
 def _load(path: Path, overrides: list[str] | None, device: str | None) -> Config:
@@ -209,7 +216,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
-    own_ctrl_c()
+    own_signals()
     debug = "--debug" in sys.argv
     if debug:
         sys.argv.remove("--debug")
@@ -220,9 +227,7 @@ def main() -> None:
         _fail(" ".join(str(error).split()), 2)
     except VerificationError as error:
         _fail(" ".join(str(error).split()), 1)
-    except KeyboardInterrupt:
-        _fail("stopped before anything was begun", 130)
-    except Interrupted as stop:
+    except (Interrupted, Stopped) as stop:
         _fail(f"{stop}; resume with: {_command_line()}", stop.code)
     except Exception as error:
         if debug:

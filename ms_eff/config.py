@@ -223,10 +223,14 @@ def _check_method(entry: dict[str, Any], where: str) -> None:
 
 
 def _one_line(error: ValidationError, model: type[BaseModel], where: str, prefix: str) -> str:
-    first = error.errors()[0]
+    found = error.errors()
+    if wrong := {e["loc"][1:] for e in found if e["loc"][:1] == ("train",)}:
+        # what `pretrain` inherits is wrong twice; the user wrote it in `train`
+        found = [e for e in found if e["loc"][:1] != ("pretrain",) or e["loc"][1:] not in wrong]
+    first = found[0]
     location = [str(part) for part in first["loc"]]
     key = prefix + ".".join(location)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
     if first["type"] == "extra_forbidden":
         known = _fields(model, location[:-1])
         hint = nearest(location[-1], known) or f"; known: {', '.join(known)}"

@@ -241,7 +241,7 @@ class Experiment:
             (self.folder / "results.json").unlink(missing_ok=True)
             record.unlink()
         elif record.exists():
-            changed = difference(json.loads(record.read_text()), settings)
+            changed = difference(_read_record(record), settings)
             if changed:
                 raise ConfigError(
                     f"output = {self.folder}: made with other settings ({changed}); "
@@ -259,3 +259,12 @@ class Experiment:
         if self.worker.rank == 0:
             with replacing(record, SetupError) as path:
                 path.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def _read_record(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"{path}: damaged ({error}); choose another output=FOLDER, or --fresh to start over"
+        ) from error

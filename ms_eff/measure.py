@@ -78,7 +78,6 @@ def export_run(experiment: Experiment, stages: Sequence[str] | None) -> Iterator
             known = ", ".join(models)
             raise ConfigError(f"--stage {stage}: no such model{nearest(stage, models)}; {known}")
         yield from _export_one(experiment, stage, models[stage])
-    experiment.results.write()
 
 
 def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[str]:
@@ -100,6 +99,7 @@ def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[
             command=experiment.command,
         )
         record[kind] = done.to_dict()
+        experiment.results.write()  # now: the file is there even if the next one fails
         yield (
             f"{done.path}: verified, largest difference {done.difference.max_abs:.2e} "
             f"(tolerance {done.tolerance:g}, {done.difference.samples} samples)"

@@ -30,7 +30,7 @@ bench: {batch_size: 4, runs: 3, warmup: 1}
 @pytest.fixture
 def call(monkeypatch, capsys):
     """Run `ms-eff` in this process: (exit code, standard output, standard error)."""
-    monkeypatch.setattr(cli, "own_ctrl_c", lambda: None)  # pytest keeps its own Ctrl-C
+    monkeypatch.setattr(cli, "own_signals", lambda: None)  # pytest keeps its own Ctrl-C
     monkeypatch.setenv("COLUMNS", "160")
 
     def run(*words):
@@ -118,6 +118,9 @@ def assert_mistakes_about_this_run(call, config, folder):
     weights.write_bytes(weights.read_bytes()[:-9])
     code, _, told = call("eval", config)
     assert (code, str(weights) in one_line(told), "damaged" in told) == (2, True, True)
+    (folder / "run" / "config.json").write_text("{")
+    code, _, told = call("eval", config)
+    assert (code, "config.json: damaged" in one_line(told)) == (2, True)
 
 
 def test_compress_prints_its_layers(call, tmp_path):

@@ -47,6 +47,28 @@ def test_pretrain_inherits_from_train(tmp_path):
     assert (config.pretrain.lr, config.pretrain.epochs, config.train.epochs) == (0.3, 7, 5)
 
 
+def test_a_mistake_that_pretrain_inherits_is_named_where_it_was_made(tmp_path):
+    text = MINIMAL + "train: {epochs: 5}\npretrain: {lr: 0.1}\n"
+    said = refusal(tmp_path, text, "train.epochz=3")
+    assert "unknown key 'train.epochz' (did you mean 'epochs'?)" in said
+    assert "more" not in said
+    assert "'pretrain.epochz'" in refusal(tmp_path, text, "pretrain.epochz=3")
+
+
+@pytest.mark.parametrize(
+    ("override", "named"),
+    [
+        ("train.betas=[0.9, 1.0]", "train.betas.1 = 1.0"),
+        ("train.loss_scale=-1", "loss_scale = -1"),
+        ("train.nesterov=true", "nesterov is for optimizer momentum"),
+        ("train.precision=O0", "loss_scale is for precision O2 and O3"),
+    ],
+)
+def test_settings_that_would_do_harm_or_nothing_are_refused(tmp_path, override, named):
+    text = MINIMAL + "train: {optimizer: adamw, precision: O2, loss_scale: 128}\n"
+    assert named in refusal(tmp_path, text, override)
+
+
 def test_a_base_file_is_taken_up_one_level_deep(tmp_path):
     write(tmp_path, MINIMAL + "train: {lr: 0.3, epochs: 5}\n", "base.yaml")
     config = load_config(write(tmp_path, "base: base.yaml\ntrain: {epochs: 2}\n"))

@@ -12,10 +12,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import NoReturn
 
 from ms_eff.errors import SetupError
 
-__all__ = ["Interrupted", "StopFlag", "lock_folder", "own_ctrl_c"]
+__all__ = ["Interrupted", "StopFlag", "Stopped", "lock_folder", "own_signals", "raising_stop"]
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to stop, and saved)
@@ -27,13 +30,26 @@ class Interrupted(Exception):  # noqa: N818 (not an error: the run was asked to 
         self.saved = saved
 
 
-def own_ctrl_c() -> None:
+class Stopped(BaseException):
+    """Asked to stop outside of training, where files are whole or not there; as `Interrupted`."""
+
+    def __init__(self, signal_number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(signal_number).name}")
+        self.code = 128 + signal_number
+
+
+def own_signals() -> None:
     """Let only Python see SIGINT; call it once, before MindSpore starts its threads.
+
+    Until `raising_stop`, both signals end the process at once: an exception that comes out of the
+    middle of MindSpore's import aborts the interpreter.
 
     While a graph compiles or runs, MindSpore has a handler of its own that turns SIGINT into
     SIGTERM. Threads inherit the signal mask, so with SIGINT blocked here nobody takes it but one
     thread that waits for it and hands it to Python's handler in the main thread.
     """
+    for number in _SIGNALS:
+        signal.signal(number, _quit)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
 
     def wait() -> None:
@@ -44,6 +60,34 @@ def own_ctrl_c() -> None:
     threading.Thread(target=wait, name="ctrl-c", daemon=True).start()
 
 
+@contextmanager
+def raising_stop() -> Iterator[None]:
+    """Raise `Stopped` where SIGINT or SIGTERM comes in the block; a second one ends at once."""
+    received: list[int] = []
+
+    def stop(number: int, _frame: FrameType | None) -> NoReturn:
+        received.append(number)
+        for known in _SIGNALS:
+            signal.signal(known, _quit)
+        raise Stopped(number)
+
+    before = {number: signal.signal(number, stop) for number in _SIGNALS}
+    try:
+        yield
+    except Exception as error:
+        if received:  # MindSpore's compiler turns what is raised below it into its own errors
+            raise Stopped(received[0]) from error
+        raise
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _quit(number: int, _frame: FrameType | None) -> NoReturn:
+    os.write(2, f"ms-eff: stopped by {signal.Signals(number).name}\n".encode())
+    os._exit(128 + number)
+
+
 class StopFlag:
     """Remembers the first SIGINT or SIGTERM while it is in force; a second one acts as usual."""
 
@@ -51,7 +95,7 @@ class StopFlag:
         self.received: int | None = None
 
     def __enter__(self) -> StopFlag:
-        self._before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+        self._before = {n: signal.getsignal(n) for n in _SIGNALS}
         self.arm()
         return self
 
@@ -80,7 +124,7 @@ def lock_folder(folder: Path, name: str = ".lock") -> Iterator[None]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        handle = os.open(folder / name, os.O_CREAT | os.O_RDWR)
+        handle = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
         raise SetupError(
             f"output = {folder}: cannot be written: {error.strerror}; choose another output=FOLDER"

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
 from ms_eff.section import Section
 
 __all__ = ["TrainSettings"]
+
+Decay = Annotated[float, Field(ge=0, lt=1)]
 
 
 class TrainSettings(Section):
@@ -41,7 +43,7 @@ class TrainSettings(Section):
     gamma: float = Field(0.1, gt=0, le=1)
     momentum: float = Field(0.9, ge=0, lt=1)
     nesterov: bool = False
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
     decay_norm_and_bias: bool = False
@@ -64,6 +66,12 @@ class TrainSettings(Section):
             self.milestones
         ):
             raise ValueError("milestones must be rising fractions of training, each in (0, 1)")
+        if self.nesterov and self.optimizer != "momentum":
+            raise ValueError(f"nesterov is for optimizer momentum, not {self.optimizer}")
+        if isinstance(self.loss_scale, float) and self.loss_scale <= 0:
+            raise ValueError(f"loss_scale = {self.loss_scale:g}: it should be above 0")
+        if self.precision == "O0" and self.loss_scale != "auto":
+            raise ValueError("loss_scale is for precision O2 and O3; O0 needs none")
         if self.warmup_epochs > self.epochs > 0:
             raise ValueError("warmup_epochs is longer than epochs")
         return self

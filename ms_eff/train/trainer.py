@@ -116,7 +116,7 @@ class Trainer:
                 if p.batch < steps:
                     self._between_steps(stop)
         self._end_epoch(bar.rate(), began, before)
-        if stop.received is not None and p.epoch < self.settings.epochs:
+        if stop.received is not None:  # after the last epoch too: more may follow, as fine-tuning
             raise Interrupted(stop.received, self._save())
 
     def _losses(self, cell: TrainStep, steps: int, stop: StopFlag) -> Iterator[tuple[float, int]]:

@@ -107,6 +107,19 @@ def test_ctrl_c_saves_and_exits_with_130(tmp_path):
     assert checkpoint.read(stop.value.saved).state["step"] == 8
 
 
+def test_a_signal_in_the_last_epoch_is_not_lost(tmp_path):
+    stopping = StopAt(Section())
+    plain = trainer(tmp_path / "whole")
+    plain.fit()
+    stopping.at = plain.progress.step
+    with pytest.raises(Interrupted) as stop:
+        trainer(tmp_path / "cut", methods=[stopping]).fit()
+    resumed = trainer(tmp_path / "cut", net=small_net(99))
+    resumed.fit()
+    assert checkpoint.read(stop.value.saved).state["step"] == stopping.at
+    assert_same(weights(plain.model), weights(resumed.model))
+
+
 def test_a_finished_run_is_taken_as_it_is(tmp_path):
     first = trainer(tmp_path)
     first.fit()
