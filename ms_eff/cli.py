@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ms_eff.errors import UserError, VerificationError
+from ms_eff.errors import UserError, VerificationError, first_line
 from ms_eff.train.interrupt import (
     Interrupted,
     Stopped,
@@ -232,6 +232,5 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        kind = type(error).__name__
-        first = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
-        _fail(f"internal error: {kind}: {first} (run again with --debug for the traceback)", 1)
+        what = f"{type(error).__name__}: {first_line(error)}"
+        _fail(f"internal error: {what} (run again with --debug for the traceback)", 1)

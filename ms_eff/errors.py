@@ -18,6 +18,7 @@ __all__ = [
     "SetupError",
     "UserError",
     "VerificationError",
+    "first_line",
     "nearest",
 ]
 
@@ -64,3 +65,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean '{close[0]}'?)" if close else ""
+
+
+def first_line(error: BaseException) -> str:
+    r"""Return the first line of a foreign error that says something: MindSpore's run to pages.
+
+    >>> first_line(RuntimeError("----- \nFor 'Conv2D', no.\n- C++ Call Stack:"))
+    "For 'Conv2D', no."
+    """
+    lines = (line.strip() for line in str(error).split("\n"))
+    return next((line for line in lines if line.strip("- ")), "no message")

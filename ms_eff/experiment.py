@@ -36,9 +36,14 @@ from ms_eff.train.trainer import Trainer
 __all__ = ["Experiment"]
 
 # what may change between two calls on the same folder without making it another run
+_LOGGING = dict.fromkeys(
+    ("log_every", "tensorboard", "save_every", "save_every_steps", "keep"), True
+)
 _FREE: dict[str, Any] = {
     **dict.fromkeys(("output", "bench", "export", "device"), True),
     "data": {"root": True, "workers": True, "eval_batch_size": True},
+    "pretrain": _LOGGING,
+    "train": _LOGGING,
 }
 
 
@@ -240,13 +245,21 @@ class Experiment:
                 shutil.rmtree(self.folder / name, ignore_errors=True)
             (self.folder / "results.json").unlink(missing_ok=True)
             record.unlink()
-        elif record.exists():
+        elif record.exists() and self._holds_something():
             changed = difference(_read_record(record), settings)
             if changed:
                 raise ConfigError(
                     f"output = {self.folder}: made with other settings ({changed}); "
                     "choose another output=FOLDER, or --fresh to start over"
                 )
+
+    def _holds_something(self) -> bool:
+        """Tell whether there is a model or a checkpoint that other settings could not go on from.
+
+        A run that failed before its first one is to be mended and called again.
+        """
+        kept = ("models/*/state.json", "*/checkpoints/*/state.json")
+        return any(next(self.folder.glob(pattern), None) for pattern in kept)
 
     def _record(self) -> tuple[Path, dict[str, Any]]:
         """Return where the settings of this folder are kept, and what they are now."""

@@ -71,7 +71,7 @@ def test_the_whole_job(call, tmp_path):
     assert stages["fine-tuned"]["params"] == stages["decomposed"]["params"]
     assert len(stages["dense"]["curve"]) == 2
 
-    code, _, told = call("train", config)  # a second call reuses what is there
+    code, _, told = call("train", config, "train.log_every=1")  # reuses what is there
     assert code == 0
     assert "already trained" in told
 
@@ -125,6 +125,9 @@ def assert_mistakes_about_this_run(call, config, folder):
 
 def test_compress_prints_its_layers(call, tmp_path):
     config = write_config(tmp_path)
+    code, _, told = call("train", config, "data.train_limit=10")
+    assert (code, "fill no whole batch" in one_line(told)) == (2, True)
+    # what failed before it made anything does not bind the folder to its settings
     code, said, told = call("compress", config, "pretrain.epochs=0", "methods.lowrank.exclude=[fc]")
     assert code == 0, told
     assert "layer4.1.conv2" in said

@@ -13,7 +13,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from ms_eff.bench.modes import execution_mode, inference
-from ms_eff.errors import ConfigError
+from ms_eff.errors import ConfigError, first_line
 
 __all__ = ["LayerCount", "count", "totals"]
 
@@ -85,10 +85,9 @@ def count(cell: nn.Cell, input_shape: Sequence[int], dtype: Any = ms.float32) ->
         try:
             cell(Tensor(np.zeros(shape), dtype))
         except (RuntimeError, TypeError, ValueError) as error:
-            reason = str(error).strip().split("\n")[0]
             raise ConfigError(
-                f"input_shape: {type(cell).__name__} does not take {shape} ({reason}); "
-                "give the shape of its input, batch axis first"
+                f"input_shape: {type(cell).__name__} does not take {shape} ({first_line(error)}); "
+                "give the shape of its input, batch axis first, and an integer type for token ids"
             ) from error
     counted: set[int] = set()
     rows = (_row(name, part, calls, counted) for name, part in cell.cells_and_names())

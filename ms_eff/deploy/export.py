@@ -19,7 +19,7 @@ from ms_eff.bench.environment import describe
 from ms_eff.deploy import verify, writers
 from ms_eff.deploy.inputs import Arrays, InputSpec, batches_of, specs
 from ms_eff.deploy.operators import ExportError
-from ms_eff.errors import VerificationError, nearest
+from ms_eff.errors import VerificationError, first_line, nearest
 
 __all__ = ["Exported", "export"]
 
@@ -94,7 +94,8 @@ def export(
         command: what the side file says made it.
 
     Raises:
-        ExportError: unknown format, an operator that the exporter lacks, an unwritable folder.
+        ExportError: unknown format, inputs that the network does not take, an operator that the
+            exporter lacks, an unwritable folder.
         VerificationError: the exported model does not reproduce the live one.
     """
     path = Path(path)
@@ -103,7 +104,7 @@ def export(
     stem = path.name.removesuffix(writers.FORMATS[format])
     batches = _batches(inputs, dynamic_batch, real_inputs, np.random.default_rng(seed))
     expected = verify.live(cell)
-    outputs = tuple(array.shape for array in expected(batches[0]))
+    outputs = _output_shapes(cell, expected, batches[0])
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=f".{stem}-", dir=path.parent) as scratch:
@@ -118,6 +119,18 @@ def export(
         raise ExportError(
             f"path: cannot write {path.name} in {path.parent} ({error.strerror or error}); "
             "choose a folder that takes it"
+        ) from error
+
+
+def _output_shapes(
+    cell: nn.Cell, expected: verify.Predict, batch: Arrays
+) -> tuple[tuple[int, ...], ...]:
+    try:
+        return tuple(array.shape for array in expected(batch))
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ExportError(
+            f"input_shape: {type(cell).__name__} does not take "
+            f"{[array.shape for array in batch]} ({first_line(error)})"
         ) from error
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from ms_eff.errors import UserError
+from ms_eff.errors import UserError, first_line
 
 __all__ = ["ExportError", "explain"]
 
@@ -37,7 +37,7 @@ def explain(error: Exception, format: str, model: str) -> ExportError:
     otherwise = ", or export to MindIR" if format == "onnx" else ""
     found = _MISSING.search(str(error))
     if found is None:
-        reason = str(error).strip().split("\n")[0].rstrip(". ")
+        reason = first_line(error).rstrip(". ")
         remedy = "export to MindIR" if format == "onnx" else "see --debug for the whole message"
         return ExportError(f"{model}: the {label} exporter failed ({reason}); {remedy}")
     operator = found.group(1) or found.group(2)

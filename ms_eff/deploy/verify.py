@@ -13,7 +13,7 @@ from mindspore import Tensor, nn
 
 from ms_eff.bench.modes import inference
 from ms_eff.deploy.inputs import Arrays
-from ms_eff.errors import SetupError, VerificationError
+from ms_eff.errors import SetupError, VerificationError, first_line
 
 __all__ = ["Difference", "difference", "live", "load"]
 
@@ -68,8 +68,9 @@ def load(path: Path) -> Predict:
     except SetupError:
         raise
     except Exception as error:  # each runtime raises its own
-        reason = str(error).strip().split("\n")[0]
-        raise VerificationError(f"{path.name}: cannot be loaded again ({reason})") from error
+        raise VerificationError(
+            f"{path.name}: cannot be loaded again ({first_line(error)})"
+        ) from error
 
 
 def difference(expected: Predict, found: Predict, batches: Iterable[Arrays]) -> Difference:

@@ -6,6 +6,7 @@ Nothing here runs code from a file: safetensors and .ckpt hold data only, .pth i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -102,7 +103,8 @@ def _read_ckpt(path: Path) -> dict[str, np.ndarray]:
 
 
 def _damaged(path: Path, error: Exception, more: str = "") -> CheckpointError:
-    reason = " ".join(str(error).split())[:200] or type(error).__name__
+    plain = re.sub(r"\x1b\[[\d;]*m", "", str(error))  # torch writes its messages in bold
+    reason = " ".join(plain.split())[:120] or type(error).__name__
     return CheckpointError(
         f"{path}: the file is damaged or cut short{more} ({reason}); fetch or save it again"
     )

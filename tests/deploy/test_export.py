@@ -127,6 +127,14 @@ def test_several_inputs_keep_their_names(tmp_path):
     assert done.outputs == ((2, 7, 6), (2, 6))
 
 
+def test_a_shape_the_network_does_not_take_is_one_line(net, tmp_path):
+    with pytest.raises(ExportError, match="ConvNet does not take") as error:
+        export(net, tmp_path / "net.onnx", (1, 4, 8, 8))
+    assert "\n" not in str(error.value)
+    assert "---" not in str(error.value)
+    assert names(tmp_path) == []
+
+
 def test_modes_come_back(net, tmp_path):
     net.set_train(True)
     net.norm.set_train(False)

@@ -103,6 +103,8 @@ def apply_lowrank(
         positions, macs = layer_positions(network, layers, tuple(input_shape), input_dtype)
         size = NetworkSize(size.params, macs, positions)
     if isinstance(wanted, LowRankPlan):
+        if not wanted.layers:
+            raise PlanError("plan: it names no layer, and would leave the network as it is")
         _check(wanted, layers)
         planned = Planned(wanted, {})
     else:

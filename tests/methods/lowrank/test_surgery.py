@@ -255,6 +255,11 @@ def test_a_plan_of_another_network_is_refused(entry: LayerPlan, message: str) ->
             act(Everything(), LowRankPlan((entry,)))
 
 
+def test_a_plan_that_names_no_layer_is_an_error() -> None:
+    with pytest.raises(PlanError, match="names no layer"):
+        apply_lowrank(nn.Dense(8, 8), LowRankPlan(()))
+
+
 def test_a_network_without_layers_is_an_error() -> None:
     with pytest.raises(PlanError, match="no layer with a weight"):
         apply_lowrank(Bare(), ratio=2.0)
