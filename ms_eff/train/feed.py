@@ -11,6 +11,7 @@ from mindspore import Tensor
 from ms_eff.data.base import DataSet, Split
 from ms_eff.data.pipeline import BatchDataset, batches, steps_per_epoch
 from ms_eff.data.settings import DataSettings
+from ms_eff.errors import ConfigError
 from ms_eff.runtime import Worker
 
 __all__ = ["Batches", "Feed"]
@@ -29,7 +30,18 @@ class Feed:
     worker: Worker = field(default_factory=Worker)
 
     def steps(self, samples: int) -> int:
-        """Return how many training steps so many samples make on each worker."""
+        """Return how many training steps so many samples make on each worker.
+
+        Raises:
+            ConfigError: a worker's last batch could hold nothing but filling, whose loss is NaN.
+        """
+        together = self.settings.batch_size * self.worker.size
+        if self.worker.size > 1 and not self.settings.drop_last and samples % together:
+            raise ConfigError(
+                f"data.drop_last = false: {samples} samples do not share out evenly over "
+                f"{self.worker.size} workers at batch {self.settings.batch_size}; "
+                "use drop_last=true, or one worker"
+            )
         return steps_per_epoch(
             samples, self.settings.batch_size, self.worker.size, self.settings.drop_last
         )
