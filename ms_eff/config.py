@@ -72,7 +72,7 @@ class Config(Section):
     """
 
     output: Path = Path("runs/default")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**32)
     device: DeviceSettings = DeviceSettings()
     model: ModelSettings
     data: DataSettings
@@ -201,6 +201,10 @@ def _validated(raw: dict[str, Any], where: str) -> Config:
         raise ConfigError(f"{where}: section names must be words: {error}") from error
     for entry in config.methods:
         _check_method(entry, where)
+    names = [name for entry in config.methods for name in entry]
+    for name in names:
+        if names.count(name) > 1:
+            raise ConfigError(f"{where}: methods: '{name}' stands there twice; keep one")
     return config
 
 

@@ -246,7 +246,7 @@ class Experiment:
             (self.folder / "results.json").unlink(missing_ok=True)
             record.unlink()
         elif record.exists() and self._holds_something():
-            changed = difference(_read_record(record), settings)
+            changed = difference(_bound(_read_record(record)), settings)
             if changed:
                 raise ConfigError(
                     f"output = {self.folder}: made with other settings ({changed}); "
@@ -263,8 +263,7 @@ class Experiment:
 
     def _record(self) -> tuple[Path, dict[str, Any]]:
         """Return where the settings of this folder are kept, and what they are now."""
-        settings = json.loads(self.config.model_dump_json(exclude=_FREE))
-        return self.folder / "config.json", settings
+        return self.folder / "config.json", _bound(self.config.to_dict())
 
     def _sign(self) -> None:
         """Mark the folder as made with these settings; from here on it holds something."""
@@ -272,6 +271,17 @@ class Experiment:
         if self.worker.rank == 0:
             with replacing(record, SetupError) as path:
                 path.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def _bound(settings: Any, free: Any = _FREE) -> Any:
+    """Return the settings without those that may change; also from records of older versions."""
+    if not isinstance(settings, dict):
+        return settings
+    return {
+        key: _bound(value, free.get(key, {}))
+        for key, value in settings.items()
+        if free.get(key) is not True
+    }
 
 
 def _read_record(path: Path) -> Any:

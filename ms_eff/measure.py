@@ -33,7 +33,9 @@ def bench_run(experiment: Experiment) -> Table:
         kinds=("forward", "train_step") if settings.train_step else ("forward",),
         warmup=settings.warmup,
         runs=settings.runs,
-        make_step=lambda model: _training_step(model, experiment.config.train, settings.runs),
+        make_step=lambda model: _training_step(
+            model, experiment.config.train, settings.warmup + settings.runs
+        ),
         seed=experiment.config.seed,
     )
     for stage, kinds in found.items():
@@ -84,7 +86,6 @@ def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[
     settings = experiment.config.export
     images, *_ = experiment.data.test.batch(np.arange(min(_REAL_IMAGES, len(experiment.data.test))))
     folder = experiment.folder / "export"
-    folder.mkdir(exist_ok=True)
     record = experiment.results.stages[stage].setdefault("export", {})
     for kind in settings.formats:
         done = export(
@@ -106,8 +107,8 @@ def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[
         )
 
 
-def _training_step(model: nn.Cell, settings: TrainSettings, runs: int) -> TrainStep:
+def _training_step(model: nn.Cell, settings: TrainSettings, rounds: int) -> TrainStep:
     """Build the step that `ms-eff train` runs, with a learning rate too small to matter."""
     step = Step(model, Forward(model, nn.CrossEntropyLoss()), tuple(model.trainable_params()))
-    rates = np.full(10 * runs + 100, 1e-6, np.float32)  # one entry a step, warm-up included
+    rates = np.full(10 * rounds + 100, 1e-6, np.float32)  # one entry a step, warm-up included
     return TrainStep(step, OptimizerState(step.weights, settings, rates))

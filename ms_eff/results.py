@@ -63,7 +63,7 @@ def difference(before: Any, now: Any, key: str = "") -> str:
     'train.epochs: 3 -> 5'
     """
     if isinstance(before, dict) and isinstance(now, dict):
-        for name in before.keys() | now.keys():
+        for name in sorted(before.keys() | now.keys()):
             found = difference(before.get(name), now.get(name), f"{key}.{name}" if key else name)
             if found:
                 return found

@@ -69,6 +69,18 @@ def test_settings_that_would_do_harm_or_nothing_are_refused(tmp_path, override, 
     assert named in refusal(tmp_path, text, override)
 
 
+def test_a_method_given_twice_is_refused(tmp_path):
+    text = MINIMAL + "methods: [{lowrank: {ratio: 2}}, {lowrank: {ratio: 3}}]\n"
+    assert "'lowrank' stands there twice" in refusal(tmp_path, text)
+
+
+def test_null_takes_a_source_of_ranks_back(tmp_path):
+    text = MINIMAL + "methods: [{lowrank: {params: 0.5}}]\n"
+    overrides = ["methods.lowrank.params=", "methods.lowrank.plan=p.json"]
+    config = load_config(write(tmp_path, text), overrides)
+    assert config.method_settings()[0][1].source == "plan"
+
+
 def test_a_base_file_is_taken_up_one_level_deep(tmp_path):
     write(tmp_path, MINIMAL + "train: {lr: 0.3, epochs: 5}\n", "base.yaml")
     config = load_config(write(tmp_path, "base: base.yaml\ntrain: {epochs: 2}\n"))

@@ -79,7 +79,8 @@ class LowRankSettings(Section):
         if len(given) != 1:
             found = f"found {' and '.join(given)}" if given else "found none"
             raise ValueError(f"name exactly one of {', '.join(SOURCES)}; {found}")
-        beside = self.model_fields_set - {"plan", "vbmf"}
+        said = self.model_fields_set - {"plan", "vbmf"}
+        beside = {name for name in said if getattr(self, name) is not None}  # null takes one back
         if given == ["plan"] and beside:
             raise ValueError(f"a plan is applied as written; drop {', '.join(sorted(beside))}")
         return self
