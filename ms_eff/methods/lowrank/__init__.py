@@ -9,6 +9,7 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "FreezeSettings": "settings",
     "LayerPlan": "plan",
     "LayerReport": "surgery",
     "LowRank": "method",
@@ -16,6 +17,7 @@ _HOME = {
     "LowRankPlan": "plan",
     "LowRankSettings": "settings",
     "apply_lowrank": "surgery",
+    "frozen_factors": "freezing",
     "rebuild": "surgery",
 }
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from mindspore import nn
 
 from ms_eff.errors import PlanError
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.lowrank import surgery
+from ms_eff.methods.lowrank.freezing import frozen_set, trained_weights
 from ms_eff.methods.lowrank.settings import LowRankSettings
+
+if TYPE_CHECKING:
+    from ms_eff.train.step import Step
 
 __all__ = ["LowRank"]
 
 
 class LowRank(Method):
-    """Decompose the model before training (arXiv:2407.20266); settings: `LowRankSettings`."""
+    """Decompose the model before training, freeze factors during it (arXiv:2407.20266, 2309.03824).
+
+    Settings: `LowRankSettings`.
+    """
 
     settings: LowRankSettings
 
@@ -45,6 +53,21 @@ class LowRank(Method):
     def rebuild(cls, model: nn.Cell, plan: dict[str, Any]) -> nn.Cell:
         """Give a freshly built model the factors' shapes; their weights are loaded afterwards."""
         return surgery.rebuild(model, plan)
+
+    def phase(self, epoch: int) -> str:
+        """Name the set that rests in that epoch; the same after a resume."""
+        return frozen_set(self.settings.freeze, epoch) if self.settings.freeze else ""
+
+    def change_step(self, step: Step, phase: str) -> Step:
+        """Leave the resting factors out of what the step trains.
+
+        Raises:
+            PlanError: there are none.
+        """
+        if not phase:
+            return step
+        which = cast(Literal["outer", "inner"], phase)
+        return replace(step, weights=trained_weights(step.model, step.weights, which))
 
 
 def _summary(report: list[surgery.LayerReport]) -> dict[str, Any]:

@@ -11,7 +11,14 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.section import Section
 
-__all__ = ["KINDS", "SOURCES", "LowRankSettings", "RatioRank", "make_settings"]
+__all__ = [
+    "KINDS",
+    "SOURCES",
+    "FreezeSettings",
+    "LowRankSettings",
+    "RatioRank",
+    "make_settings",
+]
 
 # where ranks may come from; a user names exactly one
 SOURCES = ("ratio", "params", "macs", "rank", "ranks", "vbmf", "plan")
@@ -27,6 +34,29 @@ class RatioRank(Section):
     """In `ranks`: the rank that makes this layer `ratio` times smaller."""
 
     ratio: Ratio
+
+
+class FreezeSettings(Section):
+    """Let one set of factors rest while the others train (arXiv:2407.20266, 2309.03824).
+
+    The outer set is `first` of a pair, `first` and `last` of a Tucker triple; the inner set is
+    `last` of a pair, `core` of a triple. Everything that is not decomposed trains always.
+
+    Attributes:
+        kind: `static` rests one set for good, `sequential` alternates.
+        period: epochs until sequential freezing changes sides (ours: 1).
+        start: the set that rests first, or for good (ours for sequential: outer).
+    """
+
+    kind: Literal["static", "sequential"]
+    period: int = Field(1, ge=1)
+    start: Literal["outer", "inner"] = "outer"
+
+    @model_validator(mode="after")
+    def _no_idle_period(self) -> Self:
+        if self.kind == "static" and "period" in self.model_fields_set:
+            raise ValueError("static freezing never changes sides; drop period")
+        return self
 
 
 class LowRankSettings(Section):
@@ -47,6 +77,8 @@ class LowRankSettings(Section):
             whole, and so does the default.
         layers: kinds of layers to decompose.
         divisor: round ranks down to a multiple (16 suits Ascend's cube unit, 1 is off).
+        freeze: `static`, `sequential`, or a mapping (see `FreezeSettings`); how it is trained, so
+            that it may stand beside a plan.
     """
 
     ratio: Ratio | None = None
@@ -60,6 +92,7 @@ class LowRankSettings(Section):
     exclude: tuple[str, ...] = ("conv1", "*.downsample.*")
     layers: tuple[Kind, ...] = Field(("dense", "conv1x1", "conv"), min_length=1)
     divisor: int = Field(1, ge=1)
+    freeze: FreezeSettings | None = None
 
     @field_validator("ranks", mode="before")
     @classmethod
@@ -73,13 +106,18 @@ class LowRankSettings(Section):
                 )
         return ranks
 
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _freeze_by_name(cls, freeze: Any) -> Any:
+        return {"kind": freeze} if isinstance(freeze, str) else freeze
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         given = [name for name in SOURCES if getattr(self, name) not in (None, False)]
         if len(given) != 1:
             found = f"found {' and '.join(given)}" if given else "found none"
             raise ValueError(f"name exactly one of {', '.join(SOURCES)}; {found}")
-        beside = self.model_fields_set - {"plan", "vbmf"}
+        beside = self.model_fields_set - {"plan", "vbmf", "freeze"}
         if given == ["plan"] and beside:
             raise ValueError(f"a plan is applied as written; drop {', '.join(sorted(beside))}")
         return self
