@@ -21,7 +21,7 @@ __all__ = [
 ]
 
 # where ranks may come from; a user names exactly one
-SOURCES = ("ratio", "params", "macs", "rank", "ranks", "vbmf", "plan")
+SOURCES = ("ratio", "params", "macs", "rank", "ranks", "vbmf", "merge", "plan")
 KINDS = ("dense", "conv1x1", "conv", "embedding")
 
 Kind = Literal["dense", "conv1x1", "conv", "embedding"]
@@ -71,12 +71,16 @@ class LowRankSettings(Section):
         ranks: name pattern -> rank, [r1, r2] (convolutions) or {ratio: x}; the first pattern that
             matches a layer counts, layers that none matches stay as they are.
         vbmf: ranks by analytic variational Bayes (Nakajima et al. 2013).
+        merge: merge bottlenecks in place of decomposing layers: the rank of each 3x3 convolution
+            as a share of its width; the paper's is 0.5. Patterns then match blocks.
         plan: JSON file of an earlier plan, applied as written.
         include: only layers that match one of these name patterns (as in a shell).
         exclude: never these. The papers leave a ResNet's stem and its downsample convolutions
             whole, and so does the default.
         layers: kinds of layers to decompose.
         divisor: round ranks down to a multiple (16 suits Ascend's cube unit, 1 is off).
+        branches: groups of the core of each decomposed k x k convolution; its ranks are rounded
+            down to a multiple.
         freeze: `static`, `sequential`, or a mapping (see `FreezeSettings`); how it is trained, so
             that it may stand beside a plan.
     """
@@ -87,11 +91,13 @@ class LowRankSettings(Section):
     rank: Rank | None = None
     ranks: dict[str, Rank | tuple[Rank, Rank] | RatioRank] | None = Field(None, min_length=1)
     vbmf: bool = False
+    merge: Annotated[float, Field(gt=0, le=1)] | None = None
     plan: Path | None = None
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ("conv1", "*.downsample.*")
     layers: tuple[Kind, ...] = Field(("dense", "conv1x1", "conv"), min_length=1)
     divisor: int = Field(1, ge=1)
+    branches: int = Field(1, ge=1)
     freeze: FreezeSettings | None = None
 
     @field_validator("ranks", mode="before")
@@ -120,6 +126,11 @@ class LowRankSettings(Section):
         beside = self.model_fields_set - {"plan", "vbmf", "freeze"}
         if given == ["plan"] and beside:
             raise ValueError(f"a plan is applied as written; drop {', '.join(sorted(beside))}")
+        idle = self.model_fields_set & {"layers", "freeze"}
+        if given == ["merge"] and idle:
+            raise ValueError(
+                f"merge leaves no factors and takes whole blocks; drop {', '.join(sorted(idle))}"
+            )
         return self
 
     @property
