@@ -57,6 +57,7 @@ class Case:
 
 _BASIC = {"block": "basic", "layers": [2, 2, 2, 2], "width": 8, "num_classes": 10}
 _BOTTLENECK = {"block": "bottleneck", "layers": [1, 2, 1, 1], "width": 8, "num_classes": 10}
+_SHALLOW = {**_BOTTLENECK, "layers": [1, 1, 1, 1], "stem": "cifar"}
 
 CASES: tuple[Case, ...] = (
     Case(
@@ -132,6 +133,37 @@ CASES: tuple[Case, ...] = (
         {"C": 10, "S": 14, "kernel": 3, "dilation": 2, "padding": 2, "rank": [4, 6]},
         smooth=True,
         reference="lowrank:factors",
+    ),
+    Case(
+        "Tucker conv, 2 branches",
+        "lowrank_conv",
+        Inputs((2, 10, 8, 8)),
+        (
+            Twin(
+                "lowrank:conv",
+                "torch",
+                {"C": 10, "S": 14, "kernel_size": 3, "padding": 1, "branches": 2},
+            ),
+        ),
+        {"C": 10, "S": 14, "kernel": 3, "padding": 1, "rank": [4, 6], "branches": 2},
+        smooth=True,
+        reference="lowrank:factors",
+    ),
+    Case(
+        "merged bottleneck resnet",
+        "merged_resnet",
+        Inputs((4, 3, 16, 16)),
+        (Twin("merged:resnet", "torchvision", _SHALLOW),),
+        {**_SHALLOW, "share": 0.5},
+        reference="merged:kernels",
+    ),
+    Case(
+        "merged bottleneck resnet, 2 branches",
+        "merged_resnet",
+        Inputs((4, 3, 16, 16)),
+        (Twin("merged:resnet", "torchvision", {**_SHALLOW, "branches": 2}),),
+        {**_SHALLOW, "share": 0.5, "branches": 2},
+        reference="merged:kernels",
     ),
     Case(
         "low-rank embedding",

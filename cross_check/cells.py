@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from mindspore import Tensor, nn
 
+from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.surgery import apply_lowrank
 from ms_eff.models.resnet import BasicBlock, Bottleneck, ResNet
 
@@ -17,6 +18,7 @@ __all__ = [
     "lowrank_dense",
     "lowrank_embedding",
     "lowrank_resnet",
+    "merged_resnet",
     "resnet",
 ]
 
@@ -51,10 +53,12 @@ def lowrank_dense(C: int, S: int, rank: int) -> Subject:
     return _decomposed(nn.Dense(C, S), rank=rank)
 
 
-def lowrank_conv(C: int, S: int, rank: int | list[int], kernel: int, **geometry: int) -> Subject:
-    """Return a convolution with bias in two (1x1) or three factors."""
+def lowrank_conv(
+    C: int, S: int, rank: int | list[int], kernel: int, branches: int = 1, **geometry: int
+) -> Subject:
+    """Return a convolution with bias in two (1x1) or three factors, the core in branches."""
     layer = nn.Conv2d(C, S, kernel, pad_mode="pad", has_bias=True, **geometry)
-    return _decomposed(layer, ranks={"": rank})
+    return _decomposed(layer, ranks={"": rank}, branches=branches)
 
 
 def lowrank_embedding(V: int, d: int, rank: int) -> Subject:
@@ -65,6 +69,25 @@ def lowrank_embedding(V: int, d: int, rank: int) -> Subject:
 def lowrank_resnet(ratio: float, **args: Any) -> Subject:
     """Return a ResNet with its layers `ratio` times smaller."""
     return _decomposed(resnet(**args).cell, ratio=ratio)
+
+
+def merged_resnet(share: float, branches: int = 1, **args: Any) -> Subject:
+    """Return a ResNet with its bottlenecks merged."""
+    cell = resnet(**args).cell
+    _draw(cell)
+    rng = np.random.default_rng(4)
+    for parameter in cell.get_parameters():  # norms that are worth folding
+        if len(parameter.shape) == 1:
+            values = rng.uniform(0.5, 1.5, parameter.shape).astype(np.float32)
+            parameter.set_data(Tensor(values))
+    merged, plan, _ = merge_bottlenecks(cell, share=share, branches=branches)
+    ranks = {entry.name: entry.rank[0] for entry in plan.layers}
+    dense = {
+        name: p.asnumpy().copy()
+        for name, p in cell.parameters_and_names()
+        if name.rpartition(".")[0].rpartition(".")[0] in ranks
+    }
+    return Subject(merged, {"ranks": ranks}, dense)
 
 
 def _decomposed(cell: nn.Cell, **settings: Any) -> Subject:

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 _NAMES = {
     "apply_lowrank": "ms_eff.methods.lowrank.surgery",
+    "branch": "ms_eff.methods.lowrank.surgery",
     "build_data": "ms_eff.data",
     "build_model": "ms_eff.models",
     "count": "ms_eff.bench.counts",
@@ -20,6 +21,7 @@ _NAMES = {
     "load": "ms_eff.train.checkpoint",
     "load_config": "ms_eff.config",
     "load_weights": "ms_eff.models",
+    "merge_bottlenecks": "ms_eff.methods.lowrank.merging",
     "save": "ms_eff.train.checkpoint",
     "save_weights": "ms_eff.models",
 }

@@ -78,6 +78,8 @@ def setup(device: DeviceSettings) -> Worker:
 
     target = _target(device.target)
     ms.set_context(mode=ms.GRAPH_MODE if device.mode == "graph" else ms.PYNATIVE_MODE)
+    # the update is unrolled over the weights: a ResNet-50 with its 161 passes the default of 1000
+    ms.set_recursion_limit(10_000)
     _select(target, device.device_id)
     return _join_job()
 

@@ -14,7 +14,7 @@ from torch import nn
 
 from cross_check.twins.resnet import plain_resnet
 
-__all__ = ["conv", "dense", "embedding", "factors", "resnet", "table_factors"]
+__all__ = ["conv", "dense", "embedding", "factors", "hooi", "resnet", "table_factors", "ungrouped"]
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -24,9 +24,11 @@ def dense(ranks: Mapping[str, list[int]], C: int, S: int, bias: bool = True) -> 
     return _pair(nn.Linear(C, S, bias), ranks[""])
 
 
-def conv(ranks: Mapping[str, list[int]], C: int, S: int, **geometry: Any) -> nn.Module:
+def conv(
+    ranks: Mapping[str, list[int]], C: int, S: int, branches: int = 1, **geometry: Any
+) -> nn.Module:
     """Return a 1x1 pair or a Tucker triple; `geometry` is that of `torch.nn.Conv2d`."""
-    return _pair(nn.Conv2d(C, S, **geometry), ranks[""])
+    return _pair(nn.Conv2d(C, S, **geometry), ranks[""], branches)
 
 
 def embedding(ranks: Mapping[str, list[int]], V: int, d: int) -> nn.Module:
@@ -45,7 +47,7 @@ def resnet(ranks: Mapping[str, list[int]], **args: Any) -> nn.Module:
 
 
 def factors(
-    dense: Arrays, weights: Arrays, ranks: Mapping[str, list[int]], **_: Any
+    dense: Arrays, weights: Arrays, ranks: Mapping[str, list[int]], branches: int = 1, **_: Any
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return what the stored factors multiply to, and the same from torch's own decomposition."""
     found, expected = {}, {}
@@ -59,8 +61,9 @@ def factors(
         ]
         whole = torch.from_numpy(np.array(array, np.float64))
         if len(parts) == 3:
-            found[name] = _compose(*parts).numpy()
-            expected[name] = _hooi(whole, *ranks[layer]).numpy()
+            first, core, last = parts
+            found[name] = _compose(first, ungrouped(core, branches), last).numpy()
+            expected[name] = hooi(whole, *ranks[layer], branches).numpy()
         else:
             found[name] = _product(whole, *parts).numpy()
             expected[name] = _truncated(whole, ranks[layer][0]).numpy()
@@ -75,7 +78,7 @@ def table_factors(
     return factors({name: table.T for name, table in dense.items()}, turned, ranks)
 
 
-def _pair(layer: nn.Module, rank: list[int]) -> nn.Module:
+def _pair(layer: nn.Module, rank: list[int], branches: int = 1) -> nn.Module:
     """Return untrained factors with the layer's geometry; a bias is the last one's."""
     children: dict[str, nn.Module]
     if isinstance(layer, nn.Embedding):
@@ -98,7 +101,7 @@ def _pair(layer: nn.Module, rank: list[int]) -> nn.Module:
         else:
             children = {
                 "first": nn.Conv2d(C, rank[0], 1, bias=False),
-                "core": nn.Conv2d(rank[0], rank[1], layer.kernel_size, **geometry),
+                "core": nn.Conv2d(rank[0], rank[1], layer.kernel_size, groups=branches, **geometry),
             }
         children["last"] = nn.Conv2d(rank[-1], S, 1, bias=has_bias)
     chain = nn.Sequential()
@@ -120,8 +123,21 @@ def _compose(first: torch.Tensor, core: torch.Tensor, last: torch.Tensor) -> tor
     return torch.einsum("sb,bahw,ac->schw", last[:, :, 0, 0], core, first[:, :, 0, 0])
 
 
-def _hooi(whole: torch.Tensor, r1: int, r2: int) -> torch.Tensor:
+def ungrouped(core: torch.Tensor, branches: int) -> torch.Tensor:
+    """Return a grouped kernel as one that sees all channels, with zeros between the groups."""
+    rows = core.chunk(branches)
+    blank = torch.zeros_like(rows[0])
+    return torch.cat(
+        [torch.cat([row if i == j else blank for j in range(branches)], 1)
+         for i, row in enumerate(rows)]
+    )  # fmt: skip
+
+
+def hooi(whole: torch.Tensor, r1: int, r2: int, branches: int = 1) -> torch.Tensor:
     """Return the rank (r1, r2) approximation of the channel modes: HOSVD, then HOOI sweeps.
+
+    Several branches keep the blocks on the core's diagonal. Signs of the bases cancel, so the
+    result is as unique as the singular values are distinct.
 
     They end when the relative error changes by less than 1e-6, at the latest after 20; on a noisy
     kernel they have not converged then, so the rule is part of what is compared.
@@ -141,4 +157,6 @@ def _hooi(whole: torch.Tensor, r1: int, r2: int) -> torch.Tensor:
         previous, error = error, torch.linalg.norm(whole - approximation) / norm
         if previous - error < 1e-6:
             break
-    return approximation
+    kept = torch.block_diag(*[torch.ones(r2 // branches, r1 // branches)] * branches)
+    core = core * kept[:, :, None, None]
+    return torch.einsum("sb,bahw,ca->schw", V, core, U)

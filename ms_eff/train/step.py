@@ -94,8 +94,10 @@ class TrainStep(nn.Cell):
         self.scale, self.clip_norm = scale, clip_norm
         self.decay = 0.0 if average is None else average[0]
         if average is not None:
-            self.averaged = ParameterTuple([average[1][w.name] for w in weights])
-            self.weights = ParameterTuple(weights)
+            # also those that rest in this phase: their average goes on towards them
+            every = [w for w in step.model.trainable_params() if w.name in average[1]]
+            self.averaged = ParameterTuple([average[1][w.name] for w in every])
+            self.weights = ParameterTuple(every)
 
     def construct(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (loss, outputs, learning rate); the rate is negative if the step was skipped."""

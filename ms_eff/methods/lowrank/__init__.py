@@ -9,13 +9,18 @@ import importlib
 from typing import Any
 
 _HOME = {
+    "FreezeSettings": "settings",
     "LayerPlan": "plan",
-    "LayerReport": "surgery",
+    "LayerReport": "reports",
     "LowRank": "method",
     "LowRankCell": "cells",
     "LowRankPlan": "plan",
     "LowRankSettings": "settings",
     "apply_lowrank": "surgery",
+    "branch": "surgery",
+    "estimate_statistics": "statistics",
+    "frozen_factors": "freezing",
+    "merge_bottlenecks": "merging",
     "rebuild": "surgery",
 }
 

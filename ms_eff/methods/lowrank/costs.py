@@ -30,8 +30,8 @@ class Positions:
     outer: int
 
 
-def weights_of(kind: str, shape: Shape, rank: Any = None) -> Any:
-    """Return the weights of a layer, or of its factors at `rank`.
+def weights_of(kind: str, shape: Shape, rank: Any = None, branches: int = 1) -> Any:
+    """Return the weights of a layer, or of its factors at `rank`, with a core of that many groups.
 
     >>> weights_of("dense", (1000, 2048)), weights_of("dense", (1000, 2048), (335,))
     (2048000, 1021080)
@@ -39,11 +39,15 @@ def weights_of(kind: str, shape: Shape, rank: Any = None) -> Any:
     if rank is None:
         return math.prod(shape)
     if kind == "conv":
-        return tucker_params(shape, (rank[0], rank[1]))
+        whole = tucker_params(shape, (rank[0], rank[1]))
+        core = math.prod(shape[2:]) * rank[0] * rank[1]
+        return whole - core + core // branches
     return rank[0] * (shape[0] + shape[1])
 
 
-def macs_of(kind: str, shape: Shape, positions: Positions, rank: Any = None) -> Any:
+def macs_of(
+    kind: str, shape: Shape, positions: Positions, rank: Any = None, branches: int = 1
+) -> Any:
     """Return the multiply-accumulates for one sample, of a layer or of its factors at `rank`.
 
     An embedding looks up and multiplies nothing until it has a second factor.
@@ -56,6 +60,7 @@ def macs_of(kind: str, shape: Shape, positions: Positions, rank: Any = None) -> 
     if kind == "conv" and rank is not None:
         # only the first 1x1 sees the input's resolution: the core carries the stride
         first = shape[1] * rank[0]
-        return positions.inner * first + positions.outer * (weights_of(kind, shape, rank) - first)
+        rest = weights_of(kind, shape, rank, branches) - first
+        return positions.inner * first + positions.outer * rest
     # a strided 1x1 convolution strides in its first factor
     return positions.outer * weights_of(kind, shape, rank)

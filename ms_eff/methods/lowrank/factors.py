@@ -19,7 +19,7 @@ from ms_eff.methods.lowrank.cells import (
 )
 from ms_eff.methods.lowrank.core import svd_factors, truncation_error
 from ms_eff.methods.lowrank.layers import Layer, is_mindformers_linear, read_weight
-from ms_eff.methods.lowrank.tucker import tucker2, tucker_error
+from ms_eff.methods.lowrank.tucker import block_diagonal, diagonal_blocks, tucker2, tucker_error
 
 __all__ = ["empty_like", "factorize", "fill"]
 
@@ -27,7 +27,7 @@ Array = NDArray[np.float64]
 Shape = tuple[int, ...]
 
 
-def empty_like(layer: Layer, rank: Shape) -> LowRankCell:
+def empty_like(layer: Layer, rank: Shape, branches: int = 1) -> LowRankCell:
     """Return the factors' cell of a layer, all weights zero and the bias copied.
 
     Parameter names, dtypes, mixed-precision flags and `requires_grad` follow the layer.
@@ -35,9 +35,13 @@ def empty_like(layer: Layer, rank: Shape) -> LowRankCell:
     Args:
         layer: one that can be decomposed.
         rank: (R,), or (r1, r2) of a `conv`.
+        branches: groups of the core of a `conv`.
     """
     old = layer.cell
-    new = _BUILDERS[layer.kind](old, layer.shape, rank)
+    if layer.kind == "conv":
+        new: LowRankCell = _conv(old, layer.shape, rank, branches)
+    else:
+        new = _BUILDERS[layer.kind](old, layer.shape, rank)
     bias = getattr(old, "bias", None)
     if isinstance(bias, Parameter):
         new.last.bias = copy.deepcopy(bias)
@@ -53,12 +57,16 @@ def empty_like(layer: Layer, rank: Shape) -> LowRankCell:
     return new
 
 
-def factorize(layer: Layer, rank: Shape) -> tuple[dict[str, Array], float]:
-    """Return the factors' weights, in MindSpore's layouts, and the relative Frobenius error."""
+def factorize(layer: Layer, rank: Shape, branches: int = 1) -> tuple[dict[str, Array], float]:
+    """Return the factors' weights, in MindSpore's layouts, and the relative Frobenius error.
+
+    Several branches keep the diagonal blocks of the core (arXiv:2407.20266, section 6).
+    """
     weight = read_weight(layer)
     if layer.kind == "conv":
         first, core, last = tucker2(weight, (rank[0], rank[1]))
-        error = tucker_error(weight, first, core, last)
+        core = diagonal_blocks(core, branches)
+        error = tucker_error(weight, first, block_diagonal(core, branches), last)
         return {"first": first, "core": core, "last": last}, error
     # (C, S): inputs by outputs; a table's rows are inputs already
     matrix = weight if layer.kind == "embedding" else weight.reshape(weight.shape[:2]).T
@@ -117,17 +125,24 @@ def _conv1x1(old: nn.Cell, shape: Shape, rank: Shape) -> LowRankConv1x1:
     return LowRankConv1x1(_conv2d(old, C, R, 1, carries=True), _conv2d(old, R, S, 1, last=True))
 
 
-def _conv(old: nn.Cell, shape: Shape, rank: Shape) -> LowRankConv:
+def _conv(old: nn.Cell, shape: Shape, rank: Shape, branches: int) -> LowRankConv:
     (S, C), (r1, r2) = shape[:2], rank
     return LowRankConv(
         _conv2d(old, C, r1, 1),
-        _conv2d(old, r1, r2, shape[2:], carries=True),
+        _conv2d(old, r1, r2, shape[2:], carries=True, group=branches),
         _conv2d(old, r2, S, 1, last=True),
     )
 
 
 def _conv2d(
-    old: nn.Cell, C: int, S: int, kernel: int | Shape, carries: bool = False, last: bool = False
+    old: nn.Cell,
+    C: int,
+    S: int,
+    kernel: int | Shape,
+    *,
+    carries: bool = False,
+    last: bool = False,
+    group: int = 1,
 ) -> nn.Conv2d:
     """Return a factor; the one that `carries` has the old layer's stride, padding and dilation."""
     geometry: dict[str, Any] = {"pad_mode": "valid"}
@@ -138,6 +153,7 @@ def _conv2d(
         C,
         S,
         kernel,
+        group=group,
         has_bias=last and old.has_bias,
         weight_init="zeros",
         bias_init="zeros",
@@ -155,4 +171,4 @@ def _embedding(old: nn.Cell, shape: Shape, rank: Shape) -> LowRankEmbedding:
     return LowRankEmbedding(first, nn.Dense(R, d, has_bias=False, weight_init="zeros", dtype=dtype))
 
 
-_BUILDERS = {"dense": _dense, "conv1x1": _conv1x1, "conv": _conv, "embedding": _embedding}
+_BUILDERS = {"dense": _dense, "conv1x1": _conv1x1, "embedding": _embedding}

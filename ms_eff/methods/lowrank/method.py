@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from dataclasses import replace
+from itertools import islice
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from mindspore import nn
 
 from ms_eff.errors import PlanError
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.lowrank import surgery
+from ms_eff.methods.lowrank.freezing import frozen_set, trained_weights
+from ms_eff.methods.lowrank.merging import merge_bottlenecks
+from ms_eff.methods.lowrank.plan import LowRankPlan
+from ms_eff.methods.lowrank.reports import LayerReport
 from ms_eff.methods.lowrank.settings import LowRankSettings
+
+if TYPE_CHECKING:
+    from ms_eff.train.step import Step
 
 __all__ = ["LowRank"]
 
+# batches that a merged network's statistics are measured on (ours)
+_BATCHES = 16
+
 
 class LowRank(Method):
-    """Decompose the model before training (arXiv:2407.20266); settings: `LowRankSettings`."""
+    """Decompose the model before training, freeze factors during it (arXiv:2407.20266, 2309.03824).
+
+    Settings: `LowRankSettings`.
+    """
 
     settings: LowRankSettings
 
@@ -28,6 +43,10 @@ class LowRank(Method):
         Raises:
             PlanError: no layer would be decomposed, so that the run would train the dense network.
         """
+        path = self.settings.plan
+        saved = LowRankPlan.load(path) if path is not None else None
+        if self.settings.merge is not None or (saved is not None and saved.merges):
+            return self._merge(model, context, saved)
         compressed, plan, report = surgery.apply_lowrank(
             model, self.settings, input_shape=context.input_shape
         )
@@ -41,13 +60,47 @@ class LowRank(Method):
         self.report = _summary(report)
         return compressed
 
+    def _merge(self, model: nn.Cell, context: ModelContext, saved: LowRankPlan | None) -> nn.Cell:
+        wishes, batches = self.settings, None
+        if context.calibration is not None:
+            batches = (images for images, _ in islice(context.calibration(), _BATCHES))
+        merged, plan, report = merge_bottlenecks(
+            model,
+            saved,
+            share=1.0 if wishes.merge is None else wishes.merge,
+            branches=wishes.branches,
+            divisor=wishes.divisor,
+            include=wishes.include,
+            exclude=wishes.exclude,
+            calibration=batches,
+            input_shape=context.input_shape,
+        )
+        self.plan = plan.to_json()
+        self.report = _summary(report)
+        return merged
+
     @classmethod
     def rebuild(cls, model: nn.Cell, plan: dict[str, Any]) -> nn.Cell:
         """Give a freshly built model the factors' shapes; their weights are loaded afterwards."""
         return surgery.rebuild(model, plan)
 
+    def phase(self, epoch: int) -> str:
+        """Name the set that rests in that epoch; the same after a resume."""
+        return frozen_set(self.settings.freeze, epoch) if self.settings.freeze else ""
 
-def _summary(report: list[surgery.LayerReport]) -> dict[str, Any]:
+    def change_step(self, step: Step, phase: str) -> Step:
+        """Leave the resting factors out of what the step trains.
+
+        Raises:
+            PlanError: there are none.
+        """
+        if not phase:
+            return step
+        which = cast(Literal["outer", "inner"], phase)
+        return replace(step, weights=trained_weights(step.model, step.weights, which))
+
+
+def _summary(report: list[LayerReport]) -> dict[str, Any]:
     decomposed = sum(row.decomposed for row in report)
     return {
         "decomposed": decomposed,

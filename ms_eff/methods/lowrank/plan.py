@@ -21,6 +21,9 @@ FORMAT = "ms_eff.lowrank/1"
 
 Shape = tuple[int, ...]
 
+_PLANNED = (*KINDS, "bottleneck")
+_TWO_RANKS = ("conv", "bottleneck")
+
 
 @dataclass(frozen=True)
 class LayerPlan:
@@ -28,9 +31,11 @@ class LayerPlan:
 
     Attributes:
         name: the layer's name in the network; empty where the network is that layer.
-        kind: `dense`, `conv1x1`, `conv` or `embedding`.
-        shape: of its weight: (S, C), (S, C, kh, kw), or (V, d) of an embedding.
-        rank: (R,), or (r1, r2) of the input and output channels of a `conv`.
+        kind: `dense`, `conv1x1`, `conv` or `embedding`; `bottleneck` is a block to be merged.
+        shape: of its weight: (S, C), (S, C, kh, kw), or (V, d) of an embedding. A bottleneck's is
+            that of its k x k convolution.
+        rank: (R,), or (r1, r2) of the input and output channels of a `conv` or `bottleneck`.
+        branches: groups of the core of a `conv` or `bottleneck`; both ranks are multiples of it.
 
     Raises:
         PlanError: unknown kind, a shape that does not fit it, or a rank above the matrix.
@@ -43,13 +48,14 @@ class LayerPlan:
     kind: str
     shape: Shape
     rank: Shape
+    branches: int = 1
 
     def __post_init__(self) -> None:
         where = f"plan: layer '{self.name}'"
-        if self.kind not in KINDS:
-            hint = nearest(self.kind, KINDS) or f"; known: {', '.join(KINDS)}"
+        if self.kind not in _PLANNED:
+            hint = nearest(self.kind, _PLANNED) or f"; known: {', '.join(_PLANNED)}"
             raise PlanError(f"{where}: unknown kind '{self.kind}'{hint}")
-        axes = 4 if self.kind.startswith("conv") else 2
+        axes = 2 if self.kind in ("dense", "embedding") else 4
         if len(self.shape) != axes or min(self.shape) < 1:
             raise PlanError(f"{where}: a {self.kind} weight has {axes} axes, got {self.shape}")
         largest = max_ranks(self.kind, self.shape)
@@ -61,15 +67,17 @@ class LayerPlan:
                 f"{where}: rank {_number(self.rank)} does not fit its {self.kind} weight "
                 f"{self.shape}; at most {_number(largest)}"
             )
+        _check_branches(self, where)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-able values; one rank as a number, two as a list."""
-        return {
+        values: dict[str, Any] = {
             "name": self.name,
             "kind": self.kind,
             "shape": list(self.shape),
             "rank": _number(self.rank),
         }
+        return values | ({"branches": self.branches} if self.branches > 1 else {})
 
 
 @dataclass(frozen=True)
@@ -93,6 +101,14 @@ class LowRankPlan:
         for name in names:
             if names.count(name) > 1:
                 raise PlanError(f"plan: layer '{name}' stands in it twice; keep one")
+        merged = [layer.kind == "bottleneck" for layer in self.layers]
+        if any(merged) and not all(merged):
+            raise PlanError("plan: bottlenecks and single layers in one plan; make it two")
+
+    @property
+    def merges(self) -> bool:
+        """Whether its entries are bottlenecks to be merged."""
+        return any(layer.kind == "bottleneck" for layer in self.layers)
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-able values."""
@@ -149,13 +165,16 @@ def max_ranks(kind: str, shape: Shape) -> Shape:
     >>> max_ranks("conv", (64, 3, 7, 7)), max_ranks("dense", (10, 64))
     ((3, 64), (10,))
     """
-    return (shape[1], shape[0]) if kind == "conv" else (min(shape[:2]),)
+    return (shape[1], shape[0]) if kind in _TWO_RANKS else (min(shape[:2]),)
 
 
 def _layer(value: Any, source: str) -> LayerPlan:
     name = value.get("name") if isinstance(value, dict) else None
     where = f"{source}: layer '{name}'" if isinstance(name, str) else f"{source}: a layer"
-    _check_keys(value, {"name", "kind", "shape", "rank"}, set(), where)
+    _check_keys(value, {"name", "kind", "shape", "rank"}, {"branches"}, where)
+    branches = value.get("branches", 1)
+    if type(branches) is not int:
+        raise PlanError(f"{where}: branches = {branches!r}: a whole number is expected")
     rank = [value["rank"]] if type(value["rank"]) is int else value["rank"]
     for key, numbers in (("shape", value["shape"]), ("rank", rank)):
         if not isinstance(numbers, list) or any(type(n) is not int for n in numbers):
@@ -163,9 +182,20 @@ def _layer(value: Any, source: str) -> LayerPlan:
     if not isinstance(name, str) or not isinstance(value["kind"], str):
         raise PlanError(f"{where}: name and kind are words, got {name!r} and {value['kind']!r}")
     try:
-        return LayerPlan(name, value["kind"], tuple(value["shape"]), tuple(rank))
+        return LayerPlan(name, value["kind"], tuple(value["shape"]), tuple(rank), branches)
     except PlanError as error:
         raise PlanError(f"{source}: {str(error).removeprefix('plan: ')}") from error
+
+
+def _check_branches(entry: LayerPlan, where: str) -> None:
+    if entry.branches < 1 or (entry.branches > 1 and entry.kind not in _TWO_RANKS):
+        raise PlanError(
+            f"{where}: branches = {entry.branches}: a {entry.kind} cannot be branched so"
+        )
+    if any(rank % entry.branches for rank in entry.rank):
+        raise PlanError(
+            f"{where}: rank {_number(entry.rank)} is no multiple of its {entry.branches} branches"
+        )
 
 
 def _check_keys(values: Any, needed: set[str], optional: set[str], where: str) -> None:

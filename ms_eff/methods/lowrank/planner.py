@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -81,11 +82,12 @@ def make_plan(
     for layer in chosen:
         choice = choices[layer.name]
         if isinstance(choice, tuple):
-            choice = _worthwhile(layer, choice, settings.divisor)
+            choice = _worthwhile(layer, choice, settings)
         if isinstance(choice, str):
             skipped[layer.name] = choice
         else:
-            entries.append(LayerPlan(layer.name, layer.kind, layer.shape, choice))
+            branches = _branches(layer, settings)
+            entries.append(LayerPlan(layer.name, layer.kind, layer.shape, choice, branches))
     record = settings.model_dump(mode="json", exclude_unset=True)
     return Planned(LowRankPlan(tuple(entries), record), {n: r for n, r in skipped.items() if r})
 
@@ -126,15 +128,25 @@ def _check_patterns(
         )
 
 
-def _worthwhile(layer: Layer, rank: Shape, divisor: int) -> Choice:
+def _branches(layer: Layer, settings: LowRankSettings) -> int:
+    return settings.branches if layer.kind == "conv" else 1
+
+
+def _divisor(layer: Layer, settings: LowRankSettings) -> int:
+    """Return what a layer's ranks are multiples of; every branch has as many channels."""
+    return math.lcm(settings.divisor, _branches(layer, settings))
+
+
+def _worthwhile(layer: Layer, rank: Shape, settings: LowRankSettings) -> Choice:
     """Return the aligned rank, or why it would not make the layer smaller."""
+    divisor = _divisor(layer, settings)
     aligned = tuple(align_rank(r, divisor) for r in rank)
     if min(rank) < 1:
         return "even rank 1 is above what is asked for"
     if min(aligned) < 1:
         return f"rank {_text(rank)} rounds down to 0 at divisor {divisor}"
     before = weights_of(layer.kind, layer.shape)
-    after = weights_of(layer.kind, layer.shape, aligned)
+    after = weights_of(layer.kind, layer.shape, aligned, _branches(layer, settings))
     if after >= before:
         return f"at rank {_text(aligned)} its factors have {after} weights, the layer {before}"
     return aligned
@@ -234,7 +246,7 @@ def _candidate(
     layer: Layer, settings: LowRankSettings, size: NetworkSize, losses: Losses
 ) -> Candidate:
     """Return all aligned ranks of a layer with their costs and losses."""
-    weight, divisor = read_weight(layer), settings.divisor
+    weight, divisor = read_weight(layer), _divisor(layer, settings)
     if layer.kind == "conv":
         # the energies kept by both modes multiply: close to what Tucker-2 reaches after its sweeps
         first, second = (losses(sigma) for sigma in mode_spectra(weight))
@@ -245,18 +257,21 @@ def _candidate(
     else:
         ranks = _multiples(min(layer.shape[:2]), divisor)[:, None]
         lost = _at(losses(singular_values(weight.reshape(weight.shape[:2]))), ranks[:, 0])
-    smaller = weights_of(layer.kind, layer.shape, ranks.T) < weights_of(layer.kind, layer.shape)
+    branches = _branches(layer, settings)
+    dense = weights_of(layer.kind, layer.shape)
+    smaller = weights_of(layer.kind, layer.shape, ranks.T, branches) < dense
     ranks, lost = ranks[smaller], lost[smaller]
     cost = _cost(layer, settings, size)
     return Candidate(layer.name, int(cost(None)), np.asarray(cost(ranks.T)), lost, ranks)
 
 
 def _cost(layer: Layer, settings: LowRankSettings, size: NetworkSize) -> Callable[[Any], Any]:
+    branches = _branches(layer, settings)
     if settings.source == "params":
-        return lambda rank: weights_of(layer.kind, layer.shape, rank)
+        return lambda rank: weights_of(layer.kind, layer.shape, rank, branches)
     # a layer that the forward never reached costs nothing, and saves nothing
     positions = size.positions.get(layer.name, Positions(0, 0))
-    return lambda rank: macs_of(layer.kind, layer.shape, positions, rank)
+    return lambda rank: macs_of(layer.kind, layer.shape, positions, rank, branches)
 
 
 def _multiples(largest: int, divisor: int) -> np.ndarray:

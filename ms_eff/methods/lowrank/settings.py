@@ -11,10 +11,17 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.section import Section
 
-__all__ = ["KINDS", "SOURCES", "LowRankSettings", "RatioRank", "make_settings"]
+__all__ = [
+    "KINDS",
+    "SOURCES",
+    "FreezeSettings",
+    "LowRankSettings",
+    "RatioRank",
+    "make_settings",
+]
 
 # where ranks may come from; a user names exactly one
-SOURCES = ("ratio", "params", "macs", "rank", "ranks", "vbmf", "plan")
+SOURCES = ("ratio", "params", "macs", "rank", "ranks", "vbmf", "merge", "plan")
 KINDS = ("dense", "conv1x1", "conv", "embedding")
 
 Kind = Literal["dense", "conv1x1", "conv", "embedding"]
@@ -29,6 +36,29 @@ class RatioRank(Section):
     ratio: Ratio
 
 
+class FreezeSettings(Section):
+    """Let one set of factors rest while the others train (arXiv:2407.20266, 2309.03824).
+
+    The outer set is `first` of a pair, `first` and `last` of a Tucker triple; the inner set is
+    `last` of a pair, `core` of a triple. Everything that is not decomposed trains always.
+
+    Attributes:
+        kind: `static` rests one set for good, `sequential` alternates.
+        period: epochs until sequential freezing changes sides (ours: 1).
+        start: the set that rests first, or for good (ours for sequential: outer).
+    """
+
+    kind: Literal["static", "sequential"]
+    period: int = Field(1, ge=1)
+    start: Literal["outer", "inner"] = "outer"
+
+    @model_validator(mode="after")
+    def _no_idle_period(self) -> Self:
+        if self.kind == "static" and "period" in self.model_fields_set:
+            raise ValueError("static freezing never changes sides; drop period")
+        return self
+
+
 class LowRankSettings(Section):
     """Replace layers by low-rank factors (arXiv:2407.20266); name one source of ranks.
 
@@ -41,12 +71,18 @@ class LowRankSettings(Section):
         ranks: name pattern -> rank, [r1, r2] (convolutions) or {ratio: x}; the first pattern that
             matches a layer counts, layers that none matches stay as they are.
         vbmf: ranks by analytic variational Bayes (Nakajima et al. 2013).
+        merge: merge bottlenecks in place of decomposing layers: the rank of each 3x3 convolution
+            as a share of its width; the paper's is 0.5. Patterns then match blocks.
         plan: JSON file of an earlier plan, applied as written.
         include: only layers that match one of these name patterns (as in a shell).
         exclude: never these. The papers leave a ResNet's stem and its downsample convolutions
             whole, and so does the default.
         layers: kinds of layers to decompose.
         divisor: round ranks down to a multiple (16 suits Ascend's cube unit, 1 is off).
+        branches: groups of the core of each decomposed k x k convolution; its ranks are rounded
+            down to a multiple.
+        freeze: `static`, `sequential`, or a mapping (see `FreezeSettings`); how it is trained, so
+            that it may stand beside a plan.
     """
 
     ratio: Ratio | None = None
@@ -55,11 +91,14 @@ class LowRankSettings(Section):
     rank: Rank | None = None
     ranks: dict[str, Rank | tuple[Rank, Rank] | RatioRank] | None = Field(None, min_length=1)
     vbmf: bool = False
+    merge: Annotated[float, Field(gt=0, le=1)] | None = None
     plan: Path | None = None
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ("conv1", "*.downsample.*")
     layers: tuple[Kind, ...] = Field(("dense", "conv1x1", "conv"), min_length=1)
     divisor: int = Field(1, ge=1)
+    branches: int = Field(1, ge=1)
+    freeze: FreezeSettings | None = None
 
     @field_validator("ranks", mode="before")
     @classmethod
@@ -73,16 +112,26 @@ class LowRankSettings(Section):
                 )
         return ranks
 
+    @field_validator("freeze", mode="before")
+    @classmethod
+    def _freeze_by_name(cls, freeze: Any) -> Any:
+        return {"kind": freeze} if isinstance(freeze, str) else freeze
+
     @model_validator(mode="after")
     def _one_source(self) -> Self:
         given = [name for name in SOURCES if getattr(self, name) not in (None, False)]
         if len(given) != 1:
             found = f"found {' and '.join(given)}" if given else "found none"
             raise ValueError(f"name exactly one of {', '.join(SOURCES)}; {found}")
-        said = self.model_fields_set - {"plan", "vbmf"}
+        said = self.model_fields_set - {"plan", "vbmf", "freeze"}
         beside = {name for name in said if getattr(self, name) is not None}  # null takes one back
         if given == ["plan"] and beside:
             raise ValueError(f"a plan is applied as written; drop {', '.join(sorted(beside))}")
+        idle = self.model_fields_set & {"layers", "freeze"}
+        if given == ["merge"] and idle:
+            raise ValueError(
+                f"merge leaves no factors and takes whole blocks; drop {', '.join(sorted(idle))}"
+            )
         return self
 
     @property

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,49 +14,16 @@ from ms_eff.methods.lowrank.cells import LowRankCell
 from ms_eff.methods.lowrank.costs import macs_of, weights_of
 from ms_eff.methods.lowrank.factors import empty_like, factorize, fill
 from ms_eff.methods.lowrank.layers import Layer, find_layers, layer_positions, network_params
-from ms_eff.methods.lowrank.plan import LowRankPlan
+from ms_eff.methods.lowrank.merging import rebuild_merged
+from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
 from ms_eff.methods.lowrank.planner import NetworkSize, Planned, make_plan
-from ms_eff.methods.lowrank.settings import LowRankSettings, make_settings
+from ms_eff.methods.lowrank.replace import replaced
+from ms_eff.methods.lowrank.reports import LayerReport
+from ms_eff.methods.lowrank.settings import SOURCES, LowRankSettings, make_settings
 
-__all__ = ["LayerReport", "apply_lowrank", "rebuild"]
+__all__ = ["LayerReport", "apply_lowrank", "branch", "rebuild"]
 
 Shape = tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class LayerReport:
-    """What became of one layer.
-
-    Attributes:
-        layer: its name.
-        kind: `dense`, `conv1x1`, `conv`, `embedding`, or the cell's class if none of these.
-        shape: of its weight.
-        rank: (R,) or (r1, r2); None if it stays as it is.
-        params_before: weights of the layer; biases are not counted, they stay.
-        params_after: weights of its factors.
-        macs_before: multiply-accumulates for one sample; None if the input's shape is not known.
-        macs_after: those of its factors. Where a strided convolution's input cannot be told from
-            its output, the largest is taken.
-        error: relative Frobenius error of the composed factors; 0 if it stays.
-        decomposed: whether factors stand in for it.
-        reason: why it stays; empty if it does not.
-    """
-
-    layer: str
-    kind: str
-    shape: Shape
-    rank: Shape | None
-    params_before: int
-    params_after: int
-    macs_before: int | None
-    macs_after: int | None
-    error: float
-    decomposed: bool
-    reason: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return JSON-able values."""
-        return asdict(self)
 
 
 def apply_lowrank(
@@ -109,22 +74,55 @@ def apply_lowrank(
         planned = Planned(wanted, {})
     else:
         planned = make_plan(layers, wanted, size)
-    ranks = {entry.name: entry.rank for entry in planned.plan.layers}
+    entries = {entry.name: entry for entry in planned.plan.layers}
     cells: dict[str, LowRankCell] = {}
     report = []
     for layer in layers:
-        error = 0.0
-        if layer.name in ranks:
-            cells[layer.name] = empty_like(layer, ranks[layer.name])
-            weights, error = factorize(layer, ranks[layer.name])
+        entry, error = entries.get(layer.name), 0.0
+        if entry is not None:
+            cells[layer.name] = empty_like(layer, entry.rank, entry.branches)
+            weights, error = factorize(layer, entry.rank, entry.branches)
             fill(cells[layer.name], weights)
         reason = planned.skipped.get(layer.name, layer.reason or "not in the plan")
-        report.append(_report(layer, ranks.get(layer.name), error, reason, size))
-    return _replaced(network, layers, cells), planned.plan, report
+        report.append(_report(layer, entry, error, reason, size))
+    return _swapped(network, layers, cells), planned.plan, report
+
+
+def branch(
+    network: nn.Cell, branches: int = 2, **settings: Any
+) -> tuple[nn.Cell, LowRankPlan, list[LayerReport]]:
+    """Return a copy whose k x k convolutions are sums of N parallel Tucker branches (2407.20266).
+
+    Each branch has 1 / N of the ranks; together they are one Tucker triple with a core of N groups,
+    which has N times fewer weights. The blocks are those on the diagonal of the full core: an
+    **approximation**, exact only for N = 1 or a core that is block-diagonal; fine-tune afterwards.
+    On bottlenecks, `ms_eff.merge_bottlenecks(network, branches=N)` does both.
+
+    Args:
+        network: any cell; it stays as it is.
+        branches: N; ranks are rounded down to multiples of it.
+        **settings: see `apply_lowrank`; only convolutions are decomposed unless `layers` is given,
+            and `ratio=2.0` is the source of ranks unless another is.
+
+    Returns:
+        As `apply_lowrank`.
+
+    Raises:
+        ConfigError: a setting is unknown or out of range.
+        PlanError: the settings do not fit the network.
+
+    >>> network = nn.SequentialCell(nn.Conv2d(16, 16, 3), nn.ReLU())
+    >>> branch(network, 2, rank=6)[0][0].core.weight.shape
+    (6, 3, 3, 3)
+    """
+    given: dict[str, Any] = {"layers": ("conv",), **settings, "branches": branches}
+    if not any(source in given for source in SOURCES):
+        given["ratio"] = 2.0
+    return apply_lowrank(network, **given)
 
 
 def rebuild(network: nn.Cell, plan: LowRankPlan | Mapping[str, Any]) -> nn.Cell:
-    """Return a copy of a network with the shapes of a plan; the factors are zeros until loaded.
+    """Return a copy of a network with the shapes of a plan; what is new is zeros until loaded.
 
     Nothing is decomposed, so this is fast. Parameter names are those of `apply_lowrank`.
 
@@ -136,13 +134,16 @@ def rebuild(network: nn.Cell, plan: LowRankPlan | Mapping[str, Any]) -> nn.Cell:
         PlanError: the plan does not fit the network.
     """
     plan = plan if isinstance(plan, LowRankPlan) else LowRankPlan.from_json(plan)
+    if plan.merges:
+        return rebuild_merged(network, plan)
     layers = find_layers(network)
     _check(plan, layers)
-    ranks = {entry.name: entry.rank for entry in plan.layers}
+    found = {layer.name: layer for layer in layers}
     cells = {
-        layer.name: empty_like(layer, ranks[layer.name]) for layer in layers if layer.name in ranks
+        entry.name: empty_like(found[entry.name], entry.rank, entry.branches)
+        for entry in plan.layers
     }
-    return _replaced(network, layers, cells)
+    return _swapped(network, layers, cells)
 
 
 def _wanted(plan: Any, settings: Mapping[str, Any]) -> LowRankPlan | LowRankSettings:
@@ -157,11 +158,18 @@ def _wanted(plan: Any, settings: Mapping[str, Any]) -> LowRankPlan | LowRankSett
     if isinstance(plan, LowRankPlan):
         return plan
     chosen = plan if isinstance(plan, LowRankSettings) else make_settings(plan or settings)
+    if chosen.merge is not None:
+        raise ConfigError(
+            f"apply_lowrank: merge = {chosen.merge}: it works on blocks, not on layers; call "
+            f"ms_eff.merge_bottlenecks(network, share={chosen.merge})"
+        )
     return LowRankPlan.load(chosen.plan) if chosen.plan is not None else chosen
 
 
 def _check(plan: LowRankPlan, layers: Sequence[Layer]) -> None:
     """Refuse a plan that does not fit the network in any layer."""
+    if plan.merges:
+        raise PlanError("plan: it merges bottlenecks; give it to ms_eff.merge_bottlenecks")
     known = {layer.name: layer for layer in layers}
     for entry in plan.layers:
         layer = known.get(entry.name)
@@ -178,40 +186,26 @@ def _check(plan: LowRankPlan, layers: Sequence[Layer]) -> None:
             )
 
 
-def _replaced(
+def _swapped(
     network: nn.Cell, layers: Sequence[Layer], cells: Mapping[str, LowRankCell]
 ) -> nn.Cell:
-    """Return a copy of the network in which those cells stand for those layers.
-
-    A deep copy that is told beforehand what each replaced layer was copied to: every reference to
-    the layer, in attributes, lists and containers, becomes one to its factors, and the weights
-    that go are never copied.
-    """
-    memo: dict[int, Any] = {
-        id(layer.cell): cells[layer.name] for layer in layers if layer.name in cells
-    }
-    copied = copy.deepcopy(network, memo)
-    before = {parameter.name: parameter for parameter in network.get_parameters()}
-    for parameter in copied.get_parameters():
-        if parameter.name in before:  # what a parameter's own copy forgets
-            old = before[parameter.name]
-            parameter.parallel_optimizer = old.parallel_optimizer
-            parameter.layerwise_parallel = old.layerwise_parallel
-    return copied
+    swaps = [(layer.cell, cells[layer.name]) for layer in layers if layer.name in cells]
+    return replaced(network, swaps)
 
 
 def _report(
-    layer: Layer, rank: Shape | None, error: float, reason: str, size: NetworkSize
+    layer: Layer, entry: LayerPlan | None, error: float, reason: str, size: NetworkSize
 ) -> LayerReport:
+    rank, branches = (entry.rank, entry.branches) if entry else (None, 1)
     before, macs = weights_of(layer.kind, layer.shape), None
     after, macs_after = before, None
     if rank is not None:
-        after = weights_of(layer.kind, layer.shape, rank)
+        after = weights_of(layer.kind, layer.shape, rank, branches)
     if layer.name in size.positions:
         positions = size.positions[layer.name]
         macs = macs_after = macs_of(layer.kind, layer.shape, positions)
         if rank is not None:
-            macs_after = macs_of(layer.kind, layer.shape, positions, rank)
+            macs_after = macs_of(layer.kind, layer.shape, positions, rank, branches)
     return LayerReport(
         layer=layer.name,
         kind=layer.kind,

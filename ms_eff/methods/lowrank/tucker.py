@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike, NDArray
 from ms_eff.methods.lowrank.core import leading_vectors, matmul, singular_values
 
 __all__ = [
+    "block_diagonal",
+    "diagonal_blocks",
     "mode_spectra",
     "mode_unfoldings",
     "tucker2",
@@ -111,6 +113,48 @@ def tucker_ranks_for_ratio(shape: tuple[int, ...], ratio: float) -> tuple[int, i
         r1 -= 1
         r2 = S * r1 // C
     return r1, r2
+
+
+def diagonal_blocks(core: ArrayLike, branches: int) -> Array:
+    """Return the diagonal blocks of a core as a grouped convolution's kernel (2407.20266, eq. 8).
+
+    What lies off the blocks is dropped: an approximation unless the core is block-diagonal.
+
+    Args:
+        core: (r2, r1, kh, kw).
+        branches: N, a divisor of both ranks.
+
+    Returns:
+        (r2, r1 / N, kh, kw).
+
+    Raises:
+        ValueError: a rank is no multiple of `branches`.
+    """
+    array = np.asarray(core, dtype=np.float64)
+    r2, r1 = array.shape[:2]
+    if r1 % branches or r2 % branches:
+        raise ValueError(f"branches: the core's ranks ({r1}, {r2}) are no multiples of {branches}")
+    rows, columns = r2 // branches, r1 // branches
+    blocks = [
+        array[i * rows : (i + 1) * rows, i * columns : (i + 1) * columns] for i in range(branches)
+    ]
+    return np.concatenate(blocks)
+
+
+def block_diagonal(grouped: ArrayLike, branches: int) -> Array:
+    """Return the full core (r2, r1, kh, kw) that a grouped kernel (r2, r1 / N, kh, kw) stands for.
+
+    >>> block_diagonal(np.ones((2, 1, 1, 1)), 2)[:, :, 0, 0].tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    array = np.asarray(grouped, dtype=np.float64)
+    r2, columns = array.shape[:2]
+    rows = r2 // branches
+    full = np.zeros((r2, columns * branches, *array.shape[2:]))
+    for i in range(branches):
+        block = array[i * rows : (i + 1) * rows]
+        full[i * rows : (i + 1) * rows, i * columns : (i + 1) * columns] = block
+    return full
 
 
 def mode_unfoldings(weight: ArrayLike) -> tuple[Array, Array]:

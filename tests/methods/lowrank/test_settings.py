@@ -18,6 +18,7 @@ from ms_eff.methods.lowrank.settings import make_settings
         {"rank": 8},
         {"ranks": {"fc": 8, "*.conv2": [4, 6], "*": {"ratio": 3}}},
         {"vbmf": True},
+        {"merge": 0.5},
         {"plan": "plan.json"},
     ],
 )
