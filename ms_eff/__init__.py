@@ -22,6 +22,7 @@ _NAMES = {
     "load_weights": "ms_eff.models",
     "save": "ms_eff.train.checkpoint",
     "save_weights": "ms_eff.models",
+    "search_ranks": "ms_eff.methods.lowrank.search",
 }
 _ORIGINAL = {"build_data": "build", "build_model": "build", "load": "rebuild"}
 

@@ -9,9 +9,10 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ms_eff.errors import ConfigError, nearest
+from ms_eff.methods.lowrank.cost_model import MACHINES
 from ms_eff.section import Section
 
-__all__ = ["KINDS", "SOURCES", "LowRankSettings", "RatioRank", "make_settings"]
+__all__ = ["KINDS", "SOURCES", "LowRankSettings", "RankSearch", "RatioRank", "make_settings"]
 
 # where ranks may come from; a user names exactly one
 SOURCES = ("ratio", "params", "macs", "rank", "ranks", "vbmf", "plan")
@@ -27,6 +28,45 @@ class RatioRank(Section):
     """In `ranks`: the rank that makes this layer `ratio` times smaller."""
 
     ratio: Ratio
+
+
+class RankSearch(Section):
+    """Bring each rank down to the best latency cliff, or keep the layer (2407.20266, Algorithm 1).
+
+    Attributes:
+        objective: what has to be fast: `infer` is the forward, `train` forward and backward.
+        timer: `wall` measures here; a latency profile (`*.json`, by `ms-eff bench ranks`) was
+            measured elsewhere; `model` calculates for an Ascend cube unit, and is only a model.
+        device: whose profile to take where a file holds several; for `model` the machine,
+            `ascend910` (default) or `ascend310`.
+        fast: time only the start rank and multiples of `divisor` (of 8 where that is 1).
+        floor: lowest rank looked at, as a share of the start rank.
+        noise: a jump counts only above this share of the time, and above the measured spreads.
+        warmup: `wall`: calls thrown away.
+        runs: `wall`: calls that count.
+    """
+
+    objective: Literal["infer", "train"] = "infer"
+    timer: str = "wall"
+    device: str | None = None
+    fast: bool = True
+    floor: float = Field(0.7, gt=0, le=1)
+    noise: float = Field(0.02, ge=0, lt=1)
+    warmup: int = Field(3, ge=1)
+    runs: int = Field(20, ge=3)
+
+    @field_validator("timer")
+    @classmethod
+    def _known(cls, timer: str) -> str:
+        if timer not in ("wall", "model") and not timer.endswith(".json"):
+            raise ValueError(f"'{timer}' is no timer; known: wall, model, a latency profile *.json")
+        return timer
+
+    @model_validator(mode="after")
+    def _machine(self) -> Self:
+        if self.timer == "model" and self.device not in (None, *MACHINES):
+            raise ValueError(f"device '{self.device}' has no model; known: {', '.join(MACHINES)}")
+        return self
 
 
 class LowRankSettings(Section):
@@ -47,6 +87,7 @@ class LowRankSettings(Section):
             whole, and so does the default.
         layers: kinds of layers to decompose.
         divisor: round ranks down to a multiple (16 suits Ascend's cube unit, 1 is off).
+        rank_search: take the ranks as starts of a search by latency; see `RankSearch`.
     """
 
     ratio: Ratio | None = None
@@ -60,6 +101,7 @@ class LowRankSettings(Section):
     exclude: tuple[str, ...] = ("conv1", "*.downsample.*")
     layers: tuple[Kind, ...] = Field(("dense", "conv1x1", "conv"), min_length=1)
     divisor: int = Field(1, ge=1)
+    rank_search: RankSearch | None = None
 
     @field_validator("ranks", mode="before")
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from ms_eff.methods.lowrank.factors import empty_like, factorize, fill
 from ms_eff.methods.lowrank.layers import Layer, find_layers, layer_positions, network_params
 from ms_eff.methods.lowrank.plan import LowRankPlan
 from ms_eff.methods.lowrank.planner import NetworkSize, Planned, make_plan
+from ms_eff.methods.lowrank.rank_search import RankChoice
+from ms_eff.methods.lowrank.search import refine
 from ms_eff.methods.lowrank.settings import LowRankSettings, make_settings
 
 __all__ = ["LayerReport", "apply_lowrank", "rebuild"]
@@ -42,6 +44,7 @@ class LayerReport:
         error: relative Frobenius error of the composed factors; 0 if it stays.
         decomposed: whether factors stand in for it.
         reason: why it stays; empty if it does not.
+        search: what the rank search saw (`RankChoice`); None without one.
     """
 
     layer: str
@@ -55,6 +58,7 @@ class LayerReport:
     error: float
     decomposed: bool
     reason: str
+    search: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-able values."""
@@ -78,8 +82,8 @@ def apply_lowrank(
         network: any cell; it may itself be the layer.
         plan: a plan, the JSON of one or its file; or settings, as an object or a mapping. Or None
             and settings by keyword, as in `apply_lowrank(network, ratio=2.0)`.
-        input_shape: of the network's input, batch axis first; `macs` budgets need it, and the
-            report has no MACs without it.
+        input_shape: of the network's input, batch axis first; `macs` budgets and `rank_search`
+            need it, and the report has no MACs without it.
         input_dtype: of that input; an integer type for token ids.
         **settings: see `LowRankSettings`.
 
@@ -102,11 +106,14 @@ def apply_lowrank(
     if input_shape is not None:
         positions, macs = layer_positions(network, layers, tuple(input_shape), input_dtype)
         size = NetworkSize(size.params, macs, positions)
+    searched: Mapping[str, RankChoice] = {}
     if isinstance(wanted, LowRankPlan):
         _check(wanted, layers)
         planned = Planned(wanted, {})
     else:
         planned = make_plan(layers, wanted, size)
+        if wanted.rank_search is not None:
+            planned, searched = refine(network, layers, planned, wanted, input_shape, input_dtype)
     ranks = {entry.name: entry.rank for entry in planned.plan.layers}
     cells: dict[str, LowRankCell] = {}
     report = []
@@ -117,7 +124,10 @@ def apply_lowrank(
             weights, error = factorize(layer, ranks[layer.name])
             fill(cells[layer.name], weights)
         reason = planned.skipped.get(layer.name, layer.reason or "not in the plan")
-        report.append(_report(layer, ranks.get(layer.name), error, reason, size))
+        row = _report(layer, ranks.get(layer.name), error, reason, size)
+        if layer.name in searched:
+            row = replace(row, search=searched[layer.name].to_json())
+        report.append(row)
     return _replaced(network, layers, cells), planned.plan, report
 
 
