@@ -23,6 +23,7 @@ _NAMES = {
     "save": "ms_eff.train.checkpoint",
     "save_weights": "ms_eff.models",
     "search_ranks": "ms_eff.methods.lowrank.search",
+    "select_layers": "ms_eff.methods.lowrank.selection",
 }
 _ORIGINAL = {"build_data": "build", "build_model": "build", "load": "rebuild"}
 
