@@ -24,6 +24,8 @@ _NAMES = {
     "merge_bottlenecks": "ms_eff.methods.lowrank.merging",
     "save": "ms_eff.train.checkpoint",
     "save_weights": "ms_eff.models",
+    "search_ranks": "ms_eff.methods.lowrank.search",
+    "select_layers": "ms_eff.methods.lowrank.selection",
 }
 _ORIGINAL = {"build_data": "build", "build_model": "build", "load": "rebuild"}
 

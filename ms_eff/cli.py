@@ -118,10 +118,17 @@ def bench(
 ) -> None:
     """Measure latency and throughput of all models of a run, side by side in one process.
 
+    `ms-eff bench ranks CONFIG` times the layers of its model at the ranks that a search would look
+    at, and records them in latency_profile.json of the output folder, for `rank_search.timer`.
+
     Example: ms-eff bench configs/lowrank/demo_digits.yaml bench.batch_size=1
     """
-    from ms_eff.measure import bench_run
+    from ms_eff.measure import bench_run, ranks_run
 
+    if str(config) == "ranks" and overrides:
+        with _experiment(Path(overrides[0]), overrides[1:], device) as experiment:
+            _out().print(ranks_run(experiment), highlight=False, soft_wrap=True)
+        return
     with _experiment(config, overrides, device) as experiment:
         _out().print(bench_run(experiment))
 

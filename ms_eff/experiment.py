@@ -115,6 +115,14 @@ class Experiment:
         """Shape of one input, without the batch axis."""
         return tuple(self.data.image_shape)
 
+    def new_model(self) -> nn.Cell:
+        """Return the config's network with new weights, before any method."""
+        settings = self.config.model
+        args = settings.args(
+            num_classes=self.data.num_classes, in_channels=self.data.image_shape[0]
+        )
+        return models.build(settings.name, **args, seed=self.config.seed)
+
     # stages
 
     def _dense(self) -> tuple[nn.Cell, dict[str, Any], bool]:
@@ -126,7 +134,7 @@ class Experiment:
         description: dict[str, Any] = {"model": {"name": settings.name, "args": args}, "plans": []}
         if self._has("dense"):
             return checkpoint.rebuild(self._model_path("dense")), description, True
-        model = models.build(settings.name, **args, seed=self.config.seed)
+        model = self.new_model()
         if settings.weights:
             for note in models.load_weights(model, settings.weights):
                 self.console.print(note)

@@ -9,16 +9,19 @@ from mindspore import nn
 from rich.table import Table
 
 from ms_eff.bench import latency
-from ms_eff.bench.layers import layer_latencies
+from ms_eff.bench.replaced import layer_latencies
 from ms_eff.deploy.export import export
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.experiment import Experiment
+from ms_eff.methods.lowrank.profile import merged, read_profiles, write_profiles
+from ms_eff.methods.lowrank.search import MeasuredLayers, search_ranks
+from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch
 from ms_eff.report.terminal import terminal_table
 from ms_eff.train.optim import OptimizerState
 from ms_eff.train.settings import TrainSettings
 from ms_eff.train.step import Forward, Step, TrainStep
 
-__all__ = ["bench_run", "export_run"]
+__all__ = ["bench_run", "export_run", "ranks_run"]
 
 _REAL_IMAGES = 16  # test images an exported file is compared on, besides random inputs
 
@@ -65,6 +68,35 @@ def _bench_layers(experiment: Experiment, models: dict[str, nn.Cell]) -> None:
             if row["layer"] in times:
                 before, after = times[row["layer"]]
                 row |= {"latency_before_ms": before, "latency_after_ms": after}
+
+
+def ranks_run(experiment: Experiment) -> str:
+    """Record the latency profile that the config's rank search needs; returns what was done.
+
+    Profiles of other devices, versions and batch sizes in the same file stay.
+
+    Raises:
+        ConfigError: the config has no lowrank method.
+    """
+    settings = dict(experiment.config.method_settings()).get("lowrank")
+    if not isinstance(settings, LowRankSettings):
+        raise ConfigError("bench ranks: the config's methods have no lowrank; add one")
+    search = (settings.rank_search or RankSearch()).model_copy(update={"timer": "wall"})
+    shape = (experiment.config.data.batch_size, *experiment.input_shape)
+    timer = MeasuredLayers.here(search, shape[0])
+    search_ranks(
+        experiment.new_model(),
+        settings.model_copy(update={"rank_search": search}),
+        input_shape=shape,
+        timer=timer,
+    )
+    path = experiment.folder / "latency_profile.json"
+    found = [timer.profile, *(read_profiles(path) if path.exists() else [])]
+    write_profiles(path, merged(found))
+    return (
+        f"{path}: {len(timer.profile.curves)} distinct layers timed for objective "
+        f"{search.objective} ({timer.profile.conditions})"
+    )
 
 
 def export_run(experiment: Experiment, stages: Sequence[str] | None) -> Iterator[str]:

@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import ms_eff
 from ms_eff import cli
+from ms_eff.methods.lowrank.profile import read_profiles
 from ms_eff.train.interrupt import lock_folder
 
 CONFIG = """# a small job for tests
@@ -248,3 +250,25 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen[bytes]) -> None:
         if process.poll() is not None or set(folder.glob("*/checkpoints/*")) - before:
             return
         time.sleep(0.1)
+
+
+def test_a_profile_recorded_by_bench_ranks_drives_the_search(call, tmp_path):
+    text = CONFIG.replace("width: 4", "width: 2").replace("batch_size: 64", "batch_size: 4")
+    search = "{lowrank: {ratio: 1.2, rank_search: {warmup: 1, runs: 3, floor: 1.0}}}"
+    config = write_config(tmp_path, text.replace("{lowrank: {params: 0.6}}", search))
+    code, said, told = call("bench", "ranks", config)
+    assert code == 0, told
+    assert "distinct layers timed for objective infer" in said
+    (profile,) = read_profiles(tmp_path / "run" / "latency_profile.json")
+    assert profile.conditions.batch == 4
+    # 16 convolutions in 7 shapes that repeat, and fc
+    assert 0 < len(profile.curves) <= 8
+    assert all(curve.dense.runs == 3 and curve.ranks for curve in profile.curves.values())
+    _, found = ms_eff.search_ranks(
+        ms_eff.build_model("resnet18", stem="cifar", width=2, num_classes=10, in_channels=1),
+        ratio=1.2,
+        rank_search={"timer": str(tmp_path / "run" / "latency_profile.json"), "floor": 1.0},
+        input_shape=(4, 1, 8, 8),
+    )
+    by_work = {curve.dense.median_ms for curve in profile.curves.values()}
+    assert {choice.dense.median_ms for choice in found.values()} == by_work

@@ -15,7 +15,7 @@ from mindspore import Parameter, Tensor, nn
 from ms_eff.bench.modes import execution_mode, inference
 from ms_eff.errors import ConfigError, first_line
 
-__all__ = ["LayerCount", "count", "totals"]
+__all__ = ["LayerCount", "calls_of", "count", "totals"]
 
 Shape = tuple[int, ...]
 
@@ -79,7 +79,30 @@ def count(cell: nn.Cell, input_shape: Sequence[int], dtype: Any = ms.float32) ->
     >>> [(layer.params, layer.macs) for layer in count(nn.Dense(8, 4), (1, 8))]
     [(36, 32)]
     """
-    shape = (1, *input_shape[1:])
+    calls = _calls(cell, (1, *input_shape[1:]), dtype)
+    counted: set[int] = set()
+    rows = (_row(name, part, calls, counted) for name, part in cell.cells_and_names())
+    return [row for row in rows if row is not None]
+
+
+def calls_of(
+    cell: nn.Cell, input_shape: Sequence[int], dtype: Any = ms.float32
+) -> dict[str, list[tuple[list[Shape], Shape]]]:
+    """Return the (input shapes, output shape) of every call of every layer, by name.
+
+    Args:
+        cell: the network; mode, hooks and compiled graphs are left as they are.
+        input_shape: of its input, batch axis first, at the batch that is wanted.
+        dtype: of its input.
+
+    Raises:
+        ConfigError: the network does not take an input of that shape.
+    """
+    calls = _calls(cell, tuple(input_shape), dtype)
+    return {name: calls[id(part)] for name, part in cell.cells_and_names()}
+
+
+def _calls(cell: nn.Cell, shape: Shape, dtype: Any) -> dict[int, list[tuple[list[Shape], Shape]]]:
     calls: dict[int, list[tuple[list[Shape], Shape]]] = {}
     with inference(cell), execution_mode(ms.PYNATIVE_MODE), _watched(cell, calls):
         try:
@@ -89,9 +112,7 @@ def count(cell: nn.Cell, input_shape: Sequence[int], dtype: Any = ms.float32) ->
                 f"input_shape: {type(cell).__name__} does not take {shape} ({first_line(error)}); "
                 "give the shape of its input, batch axis first, and an integer type for token ids"
             ) from error
-    counted: set[int] = set()
-    rows = (_row(name, part, calls, counted) for name, part in cell.cells_and_names())
-    return [row for row in rows if row is not None]
+    return calls
 
 
 def totals(counts: Sequence[LayerCount]) -> dict[str, int]:

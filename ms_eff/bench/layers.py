@@ -1,64 +1,141 @@
-"""Forward time of single layers, before and after a method replaced them."""
+"""Time single layers, whole and decomposed, in the shapes that they meet in a network."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+import copy
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mindspore import nn
+import mindspore as ms
+import numpy as np
+from mindspore import Tensor, nn, ops
 
-from ms_eff.bench.counts import count
-from ms_eff.bench.latency import compare_models
+from ms_eff.bench.counts import calls_of
+from ms_eff.bench.timers import Timer, WallTimer, Work, compare
+from ms_eff.methods.lowrank.cost_model import LayerWork, Objective
+from ms_eff.methods.lowrank.factors import empty_like
+from ms_eff.methods.lowrank.layers import Layer
+from ms_eff.methods.lowrank.plan import max_ranks
+from ms_eff.methods.lowrank.rank_search import Timing
 
-__all__ = ["layer_latencies"]
+__all__ = ["layer_work", "measure_layer"]
 
 
-def layer_latencies(
-    before: nn.Cell,
-    after: nn.Cell,
-    names: Sequence[str],
-    input_shape: Sequence[int],
-    *,
-    warmup: int = 3,
-    runs: int = 20,
-) -> dict[str, tuple[float, float]]:
-    """Time each named layer of two networks on inputs of the shape it sees there, in turns.
+def layer_work(
+    network: nn.Cell, layers: Sequence[Layer], input_shape: Sequence[int], dtype: Any = ms.float32
+) -> dict[str, tuple[LayerWork, int]]:
+    """Return what each layer is called on, and how often; layers never called are left out.
 
-    Layers alike in settings, weights' shapes and input are measured once. Layers that take no
-    (B, ...) float input of their own, such as embeddings, are left out.
+    A layer that meets several shapes is described by its first call.
 
     Args:
-        before: the network as it was.
-        after: the network with cells of the same names in their place.
-        names: which layers.
-        input_shape: of the networks' input, batch axis first.
-        warmup: rounds thrown away.
-        runs: rounds that count.
-
-    Returns:
-        By name: median milliseconds before and after.
+        network: the network that holds the layers.
+        layers: those that can be decomposed.
+        input_shape: of the network's input, with the batch that is to be timed.
+        dtype: of that input.
     """
-    shapes = {row.name: row.input_shape for row in count(before, input_shape)}
-    old, new = (dict(network.cells_and_names()) for network in (before, after))
-    measured: dict[Any, tuple[float, float]] = {}
+    calls = calls_of(network, input_shape, dtype)
     found = {}
-    for name in names:
-        shape = shapes.get(name)
-        if shape is None or isinstance(old[name], nn.Embedding):
-            continue
-        key = (_settings(old[name]), _settings(new[name]), shape)
-        if key not in measured:
-            pair = {"before": old[name], "after": new[name]}
-            full = (input_shape[0], *shape[1:])
-            taken = compare_models(pair, full, "forward", warmup, runs)
-            times = (taken.summary("before").median_ms, taken.summary("after").median_ms)
-            measured[key] = times
-        found[name] = measured[key]
+    for layer in layers:
+        seen = calls.get(layer.name, [])
+        if seen and not layer.reason:
+            inputs, output = seen[0]
+            work = LayerWork(layer.kind, layer.shape, inputs[0], output, _geometry(layer))
+            found[layer.name] = (work, len(seen))
     return found
 
 
-def _settings(cell: nn.Cell) -> str:
-    # MindSpore prints a cell with all of its settings, but initialisers with their addresses
-    shapes = [tuple(parameter.shape) for parameter in cell.get_parameters()]
-    return re.sub(r"\w+_init=[^,)]*", "", f"{cell} {shapes}")
+def measure_layer(
+    layer: Layer,
+    work: LayerWork,
+    ranks: Sequence[int],
+    objective: Objective = "infer",
+    timer: Timer | None = None,
+) -> tuple[Timing, dict[int, Timing]]:
+    """Time a layer and its factors at several ranks, each compiled as a graph of its own.
+
+    With a `WallTimer` they take turns, so that a machine that slows down slows all alike.
+
+    Args:
+        layer: one that can be decomposed; it stays as it is.
+        work: its shapes, from `layer_work`.
+        ranks: to time; of a convolution, of both channel modes.
+        objective: `infer` times the forward, `train` forward and backward.
+        timer: `WallTimer()` if None.
+
+    Returns:
+        The time of the layer itself, and the time by rank.
+    """
+    modes = len(max_ranks(layer.kind, layer.shape))
+    cells: dict[int, nn.Cell] = {0: copy.deepcopy(layer.cell)}  # 0 is the layer itself
+    cells |= {rank: empty_like(layer, (rank,) * modes) for rank in ranks}
+    rng = np.random.default_rng(0)
+    inputs = _inputs(work, layer, rng)
+    candidates = {rank: _work(cell, inputs, objective, rng) for rank, cell in cells.items()}
+    samples = _samples(candidates, timer or WallTimer())
+    return Timing.of(samples[0]), {rank: Timing.of(samples[rank]) for rank in ranks}
+
+
+class _Forward(nn.Cell):
+    """Runs a layer and returns one number: copying the output back is none of its work."""
+
+    def __init__(self, layer: nn.Cell) -> None:
+        super().__init__(auto_prefix=False)
+        self.layer = layer
+
+    def construct(self, inputs: Tensor, one: Tensor) -> Tensor:
+        return ops.depend(one, self.layer(inputs)) + one
+
+
+class _ForwardBackward(nn.Cell):
+    """The same with the gradients of the weights and, unless they are ids, of the inputs."""
+
+    def __init__(self, layer: nn.Cell, ids: bool) -> None:
+        super().__init__(auto_prefix=False)
+        self.layer = layer
+        weights = ms.ParameterTuple(layer.trainable_params())
+        self.gradient = ms.value_and_grad(layer, None if ids else 0, weights)
+
+    def construct(self, inputs: Tensor, one: Tensor) -> Tensor:
+        return ops.depend(one, self.gradient(inputs)) + one
+
+
+def _work(cell: nn.Cell, inputs: Tensor, objective: Objective, rng: np.random.Generator) -> Work:
+    for parameter in cell.get_parameters():  # zeros may be faster than numbers
+        value = rng.standard_normal(parameter.shape) * 0.01
+        parameter.set_data(Tensor(value.astype(np.float32), parameter.dtype))
+        parameter.requires_grad = True
+    one = Tensor(np.ones(1, np.float32))
+    if objective == "infer":
+        timed = _Forward(cell).set_train(False)
+    else:
+        timed = _ForwardBackward(cell, inputs.dtype == ms.int32).set_train(True)
+    return lambda: timed(inputs, one)
+
+
+def _inputs(work: LayerWork, layer: Layer, rng: np.random.Generator) -> Tensor:
+    if layer.kind == "embedding":
+        return Tensor(rng.integers(0, layer.shape[0], work.input), ms.int32)
+    return Tensor(rng.standard_normal(work.input).astype(np.float32))
+
+
+def _samples(candidates: Mapping[int, Work], timer: Timer) -> dict[int, list[float]]:
+    if not isinstance(timer, WallTimer):
+        return {rank: timer.samples(work) for rank, work in candidates.items()}
+    names = {str(rank): work for rank, work in candidates.items()}
+    taken = compare(names, timer.warmup, timer.runs, timer.clock).samples
+    return {rank: taken[str(rank)] for rank in candidates}
+
+
+def _geometry(layer: Layer) -> str:
+    cell, words = layer.cell, []
+    if layer.kind.startswith("conv"):
+        words = [
+            f"stride {cell.stride}", f"{cell.pad_mode} {cell.padding}", f"dilation {cell.dilation}"
+        ]  # fmt: skip
+    if getattr(cell, "has_bias", False):
+        words.append("bias")
+    activation = getattr(cell, "activation", None)
+    if activation is not None:
+        words.append(type(activation).__name__)
+    return ", ".join(words)

@@ -28,6 +28,7 @@ class LayerReport:
         error: relative Frobenius error of the composed factors; 0 if it stays.
         decomposed: whether factors stand in for it.
         reason: why it stays; empty if it does not.
+        search: what the rank search saw (`RankChoice`); None without one.
     """
 
     layer: str
@@ -41,6 +42,7 @@ class LayerReport:
     error: float
     decomposed: bool
     reason: str
+    search: dict[str, Any] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-able values."""

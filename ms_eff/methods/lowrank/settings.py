@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ms_eff.errors import ConfigError, nearest
+from ms_eff.methods.lowrank.cost_model import MACHINES
 from ms_eff.section import Section
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "SOURCES",
     "FreezeSettings",
     "LowRankSettings",
+    "RankSearch",
     "RatioRank",
     "make_settings",
 ]
@@ -59,6 +61,45 @@ class FreezeSettings(Section):
         return self
 
 
+class RankSearch(Section):
+    """Bring each rank down to the best latency cliff, or keep the layer (2407.20266, Algorithm 1).
+
+    Attributes:
+        objective: what has to be fast: `infer` is the forward, `train` forward and backward.
+        timer: `wall` measures here; a latency profile (`*.json`, by `ms-eff bench ranks`) was
+            measured elsewhere; `model` calculates for an Ascend cube unit, and is only a model.
+        device: whose profile to take where a file holds several; for `model` the machine,
+            `ascend910` (default) or `ascend310`.
+        fast: time only the start rank and multiples of `divisor` (of 8 where that is 1).
+        floor: lowest rank looked at, as a share of the start rank.
+        noise: a jump counts only above this share of the time, and above the measured spreads.
+        warmup: `wall`: calls thrown away.
+        runs: `wall`: calls that count.
+    """
+
+    objective: Literal["infer", "train"] = "infer"
+    timer: str = "wall"
+    device: str | None = None
+    fast: bool = True
+    floor: float = Field(0.7, gt=0, le=1)
+    noise: float = Field(0.02, ge=0, lt=1)
+    warmup: int = Field(3, ge=1)
+    runs: int = Field(20, ge=3)
+
+    @field_validator("timer")
+    @classmethod
+    def _known(cls, timer: str) -> str:
+        if timer not in ("wall", "model") and not timer.endswith(".json"):
+            raise ValueError(f"'{timer}' is no timer; known: wall, model, a latency profile *.json")
+        return timer
+
+    @model_validator(mode="after")
+    def _machine(self) -> Self:
+        if self.timer == "model" and self.device not in (None, *MACHINES):
+            raise ValueError(f"device '{self.device}' has no model; known: {', '.join(MACHINES)}")
+        return self
+
+
 class LowRankSettings(Section):
     """Replace layers by low-rank factors (arXiv:2407.20266); name one source of ranks.
 
@@ -83,6 +124,7 @@ class LowRankSettings(Section):
             down to a multiple.
         freeze: `static`, `sequential`, or a mapping (see `FreezeSettings`); how it is trained, so
             that it may stand beside a plan.
+        rank_search: take the ranks as starts of a search by latency; see `RankSearch`.
     """
 
     ratio: Ratio | None = None
@@ -99,6 +141,7 @@ class LowRankSettings(Section):
     divisor: int = Field(1, ge=1)
     branches: int = Field(1, ge=1)
     freeze: FreezeSettings | None = None
+    rank_search: RankSearch | None = None
 
     @field_validator("ranks", mode="before")
     @classmethod
@@ -127,6 +170,9 @@ class LowRankSettings(Section):
         beside = {name for name in said if getattr(self, name) is not None}  # null takes one back
         if given == ["plan"] and beside:
             raise ValueError(f"a plan is applied as written; drop {', '.join(sorted(beside))}")
+        if self.rank_search is not None and (self.branches > 1 or given == ["merge"]):
+            other = "merge" if given == ["merge"] else "branches"
+            raise ValueError(f"rank_search times single layers, not {other}; drop one of them")
         idle = self.model_fields_set & {"layers", "freeze"}
         if given == ["merge"] and idle:
             raise ValueError(

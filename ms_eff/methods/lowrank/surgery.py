@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from ms_eff.methods.lowrank.layers import Layer, find_layers, layer_positions, n
 from ms_eff.methods.lowrank.merging import rebuild_merged
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
 from ms_eff.methods.lowrank.planner import NetworkSize, Planned, make_plan
+from ms_eff.methods.lowrank.rank_search import RankChoice
 from ms_eff.methods.lowrank.replace import replaced
 from ms_eff.methods.lowrank.reports import LayerReport
+from ms_eff.methods.lowrank.search import refine
 from ms_eff.methods.lowrank.settings import SOURCES, LowRankSettings, make_settings
 
 __all__ = ["LayerReport", "apply_lowrank", "branch", "rebuild"]
@@ -43,8 +46,8 @@ def apply_lowrank(
         network: any cell; it may itself be the layer.
         plan: a plan, the JSON of one or its file; or settings, as an object or a mapping. Or None
             and settings by keyword, as in `apply_lowrank(network, ratio=2.0)`.
-        input_shape: of the network's input, batch axis first; `macs` budgets need it, and the
-            report has no MACs without it.
+        input_shape: of the network's input, batch axis first; `macs` budgets and `rank_search`
+            need it, and the report has no MACs without it.
         input_dtype: of that input; an integer type for token ids.
         **settings: see `LowRankSettings`.
 
@@ -67,6 +70,7 @@ def apply_lowrank(
     if input_shape is not None:
         positions, macs = layer_positions(network, layers, tuple(input_shape), input_dtype)
         size = NetworkSize(size.params, macs, positions)
+    searched: Mapping[str, RankChoice] = {}
     if isinstance(wanted, LowRankPlan):
         if not wanted.layers:
             raise PlanError("plan: it names no layer, and would leave the network as it is")
@@ -74,6 +78,8 @@ def apply_lowrank(
         planned = Planned(wanted, {})
     else:
         planned = make_plan(layers, wanted, size)
+        if wanted.rank_search is not None:
+            planned, searched = refine(network, layers, planned, wanted, input_shape, input_dtype)
     entries = {entry.name: entry for entry in planned.plan.layers}
     cells: dict[str, LowRankCell] = {}
     report = []
@@ -84,7 +90,10 @@ def apply_lowrank(
             weights, error = factorize(layer, entry.rank, entry.branches)
             fill(cells[layer.name], weights)
         reason = planned.skipped.get(layer.name, layer.reason or "not in the plan")
-        report.append(_report(layer, entry, error, reason, size))
+        row = _report(layer, entry, error, reason, size)
+        if layer.name in searched:
+            row = replace(row, search=searched[layer.name].to_json())
+        report.append(row)
     return _swapped(network, layers, cells), planned.plan, report
 
 

@@ -61,3 +61,9 @@ def test_settings_and_plans_load_without_mindspore() -> None:
         "sys.exit('mindspore' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+@pytest.mark.parametrize("other", [{"ratio": 2.0, "branches": 2}, {"merge": 0.5}])
+def test_rank_search_refuses_what_it_does_not_time(other):
+    with pytest.raises(ConfigError, match="drop one of them"):
+        make_settings({**other, "rank_search": {}})

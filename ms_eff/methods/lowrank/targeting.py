@@ -1,0 +1,114 @@
+"""Which layers are worth decomposing, from timings alone (after arXiv:2309.12412; procedure ours).
+
+Equal layers stand or fall together. First each group's own gain decides, then the whole network is
+timed: what does not help there is dropped. No MindSpore, and no clock: timings are injected.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+__all__ = ["Group", "Targeted", "target"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers of equal shape and rank.
+
+    Attributes:
+        layers: their names.
+        dense_ms: time of one call of such a layer.
+        ms: time of one call of its factors.
+        multiplicity: calls of all of them in one run of the network.
+    """
+
+    layers: tuple[str, ...]
+    dense_ms: float
+    ms: float
+    multiplicity: int
+
+    @property
+    def gain_ms(self) -> float:
+        """Return the time that decomposing the group should save.
+
+        >>> Group(("a", "b"), 5.0, 3.0, 2).gain_ms
+        4.0
+        """
+        return (self.dense_ms - self.ms) * self.multiplicity
+
+
+@dataclass(frozen=True)
+class Targeted:
+    """What was selected, and on what grounds.
+
+    Attributes:
+        kept: groups to decompose; none means that the network stays as it is.
+        dropped: (group, reason) of the others.
+        dense_ms: time of the original network; None if no group came so far that it was timed.
+        predicted_ms: that less the gains of the kept groups.
+        measured_ms: time of the network with the kept groups decomposed.
+    """
+
+    kept: tuple[Group, ...]
+    dropped: tuple[tuple[Group, str], ...]
+    dense_ms: float | None = None
+    predicted_ms: float | None = None
+    measured_ms: float | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON-able values."""
+        return {
+            **asdict(self),
+            "kept": [asdict(group) for group in self.kept],
+            "dropped": [{**asdict(group), "reason": reason} for group, reason in self.dropped],
+        }
+
+
+def target(
+    groups: Sequence[Group],
+    whole_ms: Callable[[Sequence[Group]], float],
+    *,
+    threshold: float = 0.05,
+    tolerance: float = 0.02,
+) -> Targeted:
+    """Select the groups whose decomposition makes the whole network faster.
+
+    While the whole is slower than predicted, groups are dropped, the smallest gain first; a drop
+    that makes the whole slower is taken back.
+
+    Args:
+        groups: candidates.
+        whole_ms: groups -> time of the network with just these decomposed.
+        threshold: least gain of a layer, as a share of its own time.
+        tolerance: how much slower than predicted is noise, and how much faster than the original
+            the result has to be, as shares.
+    """
+    kept = [g for g in groups if g.dense_ms - g.ms > threshold * g.dense_ms]
+    dropped = [
+        (g, f"{g.ms:.4g} ms against {g.dense_ms:.4g} ms gains no {threshold:.0%}")
+        for g in groups
+        if g not in kept
+    ]
+    if not kept:
+        return Targeted((), tuple(dropped))
+    dense = whole_ms(())
+    measured = whole_ms(tuple(kept))
+    for group in sorted(kept, key=lambda g: g.gain_ms):
+        if measured <= _predicted(dense, kept) * (1 + tolerance):
+            break
+        without = [g for g in kept if g is not group]
+        taken = whole_ms(tuple(without)) if without else dense
+        if taken < measured:
+            kept, measured = without, taken
+            dropped.append((group, f"the whole takes {taken:.4g} ms without it"))
+    if kept and measured >= dense * (1 - tolerance):
+        reason = f"the whole takes {measured:.4g} ms, the original {dense:.4g} ms"
+        dropped += [(group, reason) for group in kept]
+        kept, measured = [], dense
+    return Targeted(tuple(kept), tuple(dropped), dense, _predicted(dense, kept), measured)
+
+
+def _predicted(dense: float, kept: Sequence[Group]) -> float:
+    return dense - sum(group.gain_ms for group in kept)

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from ms_eff.methods.lowrank.targeting import Group, target
+
+A = Group(("a",), 10.0, 4.0, 2)  # gains 12
+B = Group(("b",), 10.0, 9.0, 3)  # gains 3
+C = Group(("c",), 10.0, 9.6, 5)  # gains 4 %: below the threshold
+
+
+def whole(real_gain: dict[str, float], dense: float = 100.0):
+    """Time the whole as the original less what each group really gains in it."""
+    return lambda groups: dense - sum(real_gain[group.layers[0]] for group in groups)
+
+
+def test_groups_that_keep_their_promise_stay():
+    found = target([A, B, C], whole({"a": 12, "b": 3}))
+    assert found.kept == (A, B)
+    assert [group for group, _ in found.dropped] == [C]
+    assert (found.dense_ms, found.predicted_ms, found.measured_ms) == (100, 85, 85)
+    assert json.loads(json.dumps(found.to_json()))["dropped"][0]["layers"] == ["c"]
+
+
+def test_what_slows_the_whole_is_dropped():
+    found = target([A, B], whole({"a": 12, "b": -8}))
+    assert found.kept == (A,)
+    assert found.measured_ms == found.predicted_ms == 88
+
+
+def test_a_drop_that_makes_it_slower_is_taken_back():
+    # slower than predicted, but because of the group with the largest gain
+    found = target([A, B], whole({"a": -5, "b": 3}))
+    assert found.kept == (B,)
+    found = target([A, B], whole({"a": 7, "b": 3}))  # less than promised, yet both help
+    assert found.kept == (A, B)
+    assert (found.predicted_ms, found.measured_ms) == (85, 90)
+
+
+@pytest.mark.parametrize("gain", [-1.0, 0.0, 0.9])
+def test_a_whole_that_is_not_faster_beyond_noise_stays_as_it_is(gain):
+    found = target([A], whole({"a": gain}))
+    assert found.kept == ()
+    assert found.measured_ms == found.predicted_ms == 100
+
+
+def test_without_a_candidate_nothing_is_timed():
+    def never(groups):
+        raise RuntimeError("timed")
+
+    assert target([C], never).kept == ()
