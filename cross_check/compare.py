@@ -12,10 +12,12 @@ from cross_check.bundle import BundleError, Record
 
 __all__ = ["Row", "compare", "table"]
 
-# an array whose true value is zero (a bias before a normalisation) holds rounding only; it is
-# measured against a hundredth of the quantity's largest value: at 1e-4 that allows some sixteen
-# units of float32 rounding in a sum of a thousand terms that cancel
-_FLOOR = 1e-2
+# small arrays are measured against a thousandth of the quantity's largest value
+_FLOOR = 1e-3
+# an array below this share of the largest value on both sides is zero in truth (a bias before a
+# normalisation) and holds rounding only: sums of a thousand terms that cancel leave some sixteen
+# units of float32, so it is measured against a hundredth
+_ROUNDING, _ZERO_FLOOR = 1e-5, 1e-2
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def compare(
         if found[name].shape != reference.shape:
             shapes = f"{found[name].shape} and {reference.shape}"
             raise BundleError(f"{record.case}: {quantity} {name}: shapes {shapes}")
-        scale = max(float(np.abs(reference).max()), _FLOOR * largest) or 1.0
+        peak = float(np.abs(reference).max())
+        zero = max(peak, float(np.abs(found[name]).max())) < _ROUNDING * largest
+        scale = max(peak, (_ZERO_FLOOR if zero else _FLOOR) * largest) or 1.0
         difference = float(np.abs(found[name] - reference).max()) / scale
         differences[name] = difference if math.isfinite(difference) else math.inf
     worst = max(differences, key=differences.__getitem__)

@@ -14,7 +14,6 @@ __version__ = "0.1.0"
 _NAMES = {
     "apply_lowrank": "ms_eff.methods.lowrank.surgery",
     "branch": "ms_eff.methods.lowrank.surgery",
-    "build_data": "ms_eff.data",
     "build_model": "ms_eff.models",
     "count": "ms_eff.bench.counts",
     "export": "ms_eff.deploy.export",
@@ -22,12 +21,11 @@ _NAMES = {
     "load_config": "ms_eff.config",
     "load_weights": "ms_eff.models",
     "merge_bottlenecks": "ms_eff.methods.lowrank.merging",
-    "save": "ms_eff.train.checkpoint",
     "save_weights": "ms_eff.models",
     "search_ranks": "ms_eff.methods.lowrank.search",
     "select_layers": "ms_eff.methods.lowrank.selection",
 }
-_ORIGINAL = {"build_data": "build", "build_model": "build", "load": "rebuild"}
+_ORIGINAL = {"build_model": "build", "load": "rebuild"}
 
 __all__ = ["__version__", *_NAMES]
 

@@ -31,6 +31,7 @@ from ms_eff.train import checkpoint
 from ms_eff.train.evaluate import Score, evaluate
 from ms_eff.train.feed import Feed
 from ms_eff.train.settings import TrainSettings
+from ms_eff.train.sink import require_queue
 from ms_eff.train.trainer import Trainer
 
 __all__ = ["Experiment"]
@@ -71,6 +72,8 @@ class Experiment:
             environment.describe(command, config.seed),
             config.to_dict(),
         )
+        if any(block.sink for block in (config.pretrain, config.train) if block):
+            require_queue()
         self.data = data.build(config.data)
         self.feed = Feed(self.data, config.data, config.seed, self.worker)
         self.methods: list[Method] = [
@@ -209,6 +212,7 @@ class Experiment:
             "params": total["params"],
             "macs": total["macs"],
             "curve": rows,
+            "environment": self.results.environment,
         }
         self.console.print(
             f"[bold]{stage}[/]: accuracy {score.accuracy:.4f} · {total['params']:,} parameters "

@@ -140,7 +140,10 @@ def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[
 
 
 def _training_step(model: nn.Cell, settings: TrainSettings, rounds: int) -> TrainStep:
-    """Build the step that `ms-eff train` runs, with a learning rate too small to matter."""
+    """Build the plain step of `ms-eff train`: no clipping, average, scaling or methods' changes.
+
+    The learning rate is too small to matter.
+    """
     step = Step(model, Forward(model, nn.CrossEntropyLoss()), tuple(model.trainable_params()))
     rates = np.full(10 * rounds + 100, 1e-6, np.float32)  # one entry a step, warm-up included
     return TrainStep(step, OptimizerState(step.weights, settings, rates))

@@ -220,7 +220,7 @@ def test_import_is_light():
 def test_a_run_killed_at_a_random_moment_ends_with_the_same_weights(tmp_path):
     """SIGKILL, again and again, until the job gets through: bit for bit the uninterrupted one."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    config = write_config(tmp_path, CONFIG.replace("methods: [{lowrank: {params: 0.6}}]\n", ""))
+    config = write_config(tmp_path)
     assert start(config, whole, tmp_path / "whole.log").wait() == 0
     moments = random.Random(os.getpid())  # another moment in every run of the tests
     for attempt in range(3):

@@ -45,6 +45,11 @@ class OptimizerState:
         self.rates = Parameter(Tensor(rates), name="learning_rates", requires_grad=False)
         self.step = Parameter(Tensor(0, mstype.int32), name="step", requires_grad=False)
 
+    @property
+    def last_rate(self) -> float:
+        """Learning rate of the last step taken; steps skipped for overflow do not count."""
+        return float(self.rates.asnumpy()[max(int(self.step.asnumpy()) - 1, 0)])
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what a resumed run needs (the rates follow from the config)."""
         return {p.name: p.asnumpy() for p in self._parameters()}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from ms_eff.train.step import TrainStep
     from ms_eff.train.trainer import Trainer
 
-__all__ = ["sunk_steps"]
+__all__ = ["require_queue", "sunk_steps"]
 
 
 def sunk_steps(
@@ -34,11 +34,7 @@ def sunk_steps(
         (loss, samples) of every step; only the last loss of each run of steps is known, and
         stands for all of them.
 
-    Raises:
-        ConfigError: the device has no queue.
     """
-    if not _has_queue():
-        raise ConfigError("train.sink = true: the CPU has no data queue; use train.sink=false")
     progress, feed = trainer.progress, trainer.feed
     dataset = feed.train_dataset(progress.epoch, indices, progress.batch)
     dataset = dataset.project(["image", "label"])
@@ -50,6 +46,12 @@ def sunk_steps(
         for _ in range(size):
             trainer.count_step(float(loss.asnumpy()), float(rate.asnumpy()))
             yield float(loss.asnumpy()), feed.settings.batch_size
+
+
+def require_queue() -> None:
+    """Raise ConfigError unless the device has a queue."""
+    if not _has_queue():
+        raise ConfigError("train.sink = true: the CPU has no data queue; use train.sink=false")
 
 
 def _has_queue() -> bool:

@@ -29,7 +29,7 @@ from ms_eff.train.precision import loss_scale, mixed_precision
 from ms_eff.train.progress import Progress
 from ms_eff.train.schedule import learning_rates
 from ms_eff.train.settings import TrainSettings
-from ms_eff.train.sink import sunk_steps
+from ms_eff.train.sink import require_queue, sunk_steps
 from ms_eff.train.step import Forward, Step, TrainStep
 from ms_eff.train.store import Store
 
@@ -62,6 +62,8 @@ class Trainer:
         methods: Sequence[Method] = (),
         console: Console | None = None,
     ) -> None:
+        if settings.sink:
+            require_queue()
         self.feed, self.settings, self.methods = feed, settings, methods
         self.description = description or {}
         self.worker = feed.worker
@@ -167,7 +169,7 @@ class Trainer:
             "epoch": p.epoch + 1,
             "step": p.step,
             "seconds": 0.0,
-            "lr": float(self.optimizer.rates.asnumpy()[p.step - 1]),
+            "lr": self.optimizer.last_rate,
             "train_loss": p.loss_sum / max(p.batch, 1),
             "samples_per_second": round(rate, 1),
         }
