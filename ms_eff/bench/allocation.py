@@ -65,7 +65,8 @@ def compare(
     total, rows = network_params(network), []
     for share in shares:
         for name, plan in _plans(network, share):
-            compressed, _, _ = apply_lowrank(network, plan)
+            # a generous share may leave every layer whole
+            compressed = apply_lowrank(network, plan)[0] if plan.layers else network
             kept = network_params(compressed) / total
             rows.append({"share": share, "loss": name, "params": kept, "score": score(compressed)})
     return rows
