@@ -14,10 +14,10 @@ __all__ = ["Row", "compare", "table"]
 
 # small arrays are measured against a thousandth of the quantity's largest value
 _FLOOR = 1e-3
-# an array below this share of the largest value on both sides is zero in truth (a bias before a
-# normalisation) and holds rounding only: sums of a thousand terms that cancel leave some sixteen
-# units of float32, so it is measured against a hundredth
-_ROUNDING, _ZERO_FLOOR = 1e-5, 1e-2
+# an array below this share of the largest value on both sides is taken for zero in truth (a bias
+# before a normalisation; its update is a difference of rounded weights): rounding only, which is
+# measured against a hundredth
+_ROUNDING, _ZERO_FLOOR = 1e-3, 1e-2
 
 
 @dataclass(frozen=True)
