@@ -42,6 +42,7 @@ class Record:
         arrays: `input`, `cotangent`, `forward`, `training forward`, and by the twin's names
             `weights/...`, `gradient/...`, `after/...` (weights after the steps), `dense/...`
             (what was decomposed); `gradient of input` unless inputs are integers.
+        zero: patterns of weights whose gradient is zero in exact arithmetic (see `cases.py`).
     """
 
     case: str
@@ -54,6 +55,7 @@ class Record:
     optimiser: dict[str, float]
     steps: int
     arrays: dict[str, np.ndarray]
+    zero: tuple[str, ...] = ()
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
         """Return the arrays under `prefix/`, by the rest of their names."""
@@ -120,7 +122,8 @@ def read(path: Path) -> Bundle:
         if header["format"] != _FORMAT:
             raise BundleError(f"{path}: format {header['format']}; this side reads {_FORMAT}")
         records = [
-            Record(**head, arrays=_of_record(arrays, i)) for i, head in enumerate(header["records"])
+            Record(**{**head, "zero": tuple(head["zero"])}, arrays=_of_record(arrays, i))
+            for i, head in enumerate(header["records"])
         ]
     except BundleError:
         raise

@@ -54,6 +54,7 @@ def run(case: Case, mode: str, dtype: str = "float32") -> list[Record]:
             optimiser=OPTIMISER,
             steps=STEPS,
             arrays=_renamed(arrays, twin),
+            zero=case.zero,
         )
         for twin in case.twins
     ]
