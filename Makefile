@@ -39,8 +39,9 @@ lint: .venv/.ready-dev
 	$(PIP_INSTALL) -e '.[report]'
 	touch $@
 
+# setup.py's extra `cross_check`: pip before 23.3 knows it only by its normalised name.
 .venv/.ready-dev: .venv/.ready
-	$(PIP_INSTALL) -e '.[report,llm,cross_check,dev]'
+	$(PIP_INSTALL) -e '.[report,llm,cross-check,dev]'
 	touch $@
 
 clean:

@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"cross_check: {error}", file=sys.stderr)
     except ImportError as error:
         needs = "replay needs torch" if given.name == "replay" else "this needs MindSpore and torch"
-        print(f"cross_check: {error}; {needs}: pip install -e '.[cross_check]'", file=sys.stderr)
+        print(f"cross_check: {error}; {needs}: pip install -e '.[cross-check]'", file=sys.stderr)
     return 2
 
 

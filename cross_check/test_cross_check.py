@@ -6,7 +6,7 @@ import pytest
 
 from cross_check.cases import CASES, Case
 
-pytest.importorskip("torch", reason="the twins are torch modules: pip install -e '.[cross_check]'")
+pytest.importorskip("torch", reason="the twins are torch modules: pip install -e '.[cross-check]'")
 
 RUNS = [
     (case, mode, dtype) for case in CASES for mode in ("graph", "pynative") for dtype in case.dtypes

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-pytest.importorskip("torch", reason="the twins are torch modules: pip install -e '.[cross_check]'")
+pytest.importorskip("torch", reason="the twins are torch modules: pip install -e '.[cross-check]'")
 
 from cross_check import __main__ as command
 from cross_check import compare

@@ -25,7 +25,7 @@ WANTED = {
     "scikit-learn": ("1.", "the embedded digits", "pip install scikit-learn"),
     "mindformers": ("1.9.0", "language models (optional)", "pip install 'ms_eff[llm]'"),
     "matplotlib": ("3.", "reports (optional)", "pip install 'ms_eff[report]'"),
-    "torch": ("2.13.0", "cross checks, .pth files (optional)", "pip install 'ms_eff[cross_check]'"),
+    "torch": ("2.13.0", "cross checks, .pth files (optional)", "pip install 'ms_eff[cross-check]'"),
 }
 
 

@@ -74,7 +74,7 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
         import torch
     except ImportError as error:
         raise SetupError(
-            f"{path}: reading {path.suffix} needs torch: pip install 'ms_eff[cross_check]', "
+            f"{path}: reading {path.suffix} needs torch: pip install 'ms_eff[cross-check]', "
             "or convert the file to safetensors"
         ) from error
     try:
