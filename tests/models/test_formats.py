@@ -120,7 +120,7 @@ def test_without_torch_the_extra_is_named(tmp_path, monkeypatch) -> None:
         return real(name, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "__import__", no_torch)
-    with pytest.raises(SetupError, match=r"ms_eff\[cross_check\]"):
+    with pytest.raises(SetupError, match=r"ms_eff\[cross-check\]"):
         read_arrays(tmp_path / "w.pth")
 
 
