@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ms_eff.errors import CheckpointError, UserError
 
-__all__ = ["flush", "replacing"]
+__all__ = ["flush", "read_json", "replacing"]
 
 
 @contextmanager
@@ -43,6 +45,16 @@ def replacing(path: str | Path, error: type[UserError] = CheckpointError) -> Ite
         raise error(f"{path}: cannot be written: {reason}; nothing was changed") from failure
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_json(path: str | Path, error: type[UserError]) -> Any:
+    """Return what a JSON file holds; raises `error` in one line that names the file."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as failure:
+        raise error(f"{path}: cannot be read: {failure.strerror}") from failure
+    except ValueError as failure:
+        raise error(f"{path}: not valid JSON: {failure}") from failure
 
 
 def flush(path: Path) -> None:

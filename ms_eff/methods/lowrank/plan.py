@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_eff.errors import PlanError, nearest
-from ms_eff.files import replacing
+from ms_eff.files import read_json, replacing
 from ms_eff.methods.lowrank.settings import KINDS
 
 __all__ = ["FORMAT", "LayerPlan", "LowRankPlan", "max_ranks"]
@@ -150,12 +150,7 @@ class LowRankPlan:
     @classmethod
     def load(cls, path: str | Path) -> LowRankPlan:
         """Read a plan; raises PlanError that names file, layer and key."""
-        try:
-            values = json.loads(Path(path).read_text(encoding="utf-8"))
-        except OSError as error:
-            raise PlanError(f"{path}: cannot be read: {error.strerror}") from error
-        except ValueError as error:
-            raise PlanError(f"{path}: not valid JSON: {error}") from error
+        values = read_json(path, PlanError)
         return cls.from_json(values, str(path))
 
 

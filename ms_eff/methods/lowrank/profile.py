@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_eff.errors import PlanError, nearest
-from ms_eff.files import replacing
+from ms_eff.files import read_json, replacing
 from ms_eff.methods.lowrank.cost_model import LayerWork, Objective
 from ms_eff.methods.lowrank.rank_search import Timing
 
@@ -136,12 +136,7 @@ def read_profiles(path: str | Path) -> list[LatencyProfile]:
     Raises:
         PlanError: the file is missing, is no JSON, or no latency profile.
     """
-    try:
-        values = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PlanError(f"{path}: cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise PlanError(f"{path}: not valid JSON: {error}") from error
+    values = read_json(path, PlanError)
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise PlanError(f"{path}: no latency profile of format '{FORMAT}'; record one with bench")
     try:
