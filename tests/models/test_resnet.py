@@ -33,7 +33,7 @@ def _images(shape: tuple[int, ...]) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("stem", "block", "side"),
-    [("imagenet", "basic", 64), ("imagenet", "bottleneck", 64), ("cifar", "bottleneck", 16)],
+    [("imagenet", "basic", 64), ("imagenet", "bottleneck", 70), ("cifar", "bottleneck", 16)],
 )
 def test_forward_equals_the_plain_torch_twin(stem, block, side, tmp_path) -> None:
     torch = pytest.importorskip("torch")
