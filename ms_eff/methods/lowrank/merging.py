@@ -6,6 +6,7 @@ conv3, so weights keep their names, and export and counts know it already.
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -53,6 +54,7 @@ def merge_bottlenecks(
     rank: int | None = None,
     branches: int = 1,
     divisor: int = 1,
+    bias: bool = True,
     include: Sequence[str] = ("*",),
     exclude: Sequence[str] = (),
     calibration: Iterable[np.ndarray] | None = None,
@@ -73,6 +75,9 @@ def merge_bottlenecks(
         rank: the rank itself, in place of `share`.
         branches: groups of the core (section 6 of the paper); ranks are rounded down to a multiple.
         divisor: ranks are rounded down to a multiple.
+        bias: conv1 and conv3 get one, as the paper's parameter counts have it. False is ours: the
+            normalisations behind them take any constant away, so the shifts go into their means
+            and the function stays the same, without two additions a block and their gradients.
         include: only blocks that match one of these name patterns.
         exclude: never these.
         calibration: batches of inputs for the statistics of all normalisations. Without it the
@@ -91,7 +96,7 @@ def merge_bottlenecks(
     if plan is None:
         _check_wishes(share, rank, branches, divisor)
         plan, skipped = _planned(
-            blocks, share, rank, branches, math.lcm(branches, divisor), include, exclude
+            blocks, share, rank, branches, bias, math.lcm(branches, divisor), include, exclude
         )
     else:
         plan = plan if isinstance(plan, LowRankPlan) else LowRankPlan.from_json(plan)
@@ -106,6 +111,8 @@ def merge_bottlenecks(
             merged = _empty(block.cell, entry)
             weights = _weights(block.cell, entry)
             _fill(merged, weights)
+            if not entry.bias:
+                merged["bn3"] = _shifted(merged["bn1"], block.cell.bn3, weights)
             swaps += _pairs(block.cell, merged)
             error = weights.error
         reason = skipped.get(block.name, block.reason or "not in the plan")
@@ -167,6 +174,7 @@ def _planned(
     share: float,
     rank: int | None,
     branches: int,
+    bias: bool,
     multiple: int,
     include: Sequence[str],
     exclude: Sequence[str],
@@ -187,7 +195,9 @@ def _planned(
             chosen = wanted - wanted % multiple
             if 1 <= chosen <= width:
                 ranks = (chosen, chosen)
-                entries.append(LayerPlan(block.name, "bottleneck", block.shape, ranks, branches))
+                entries.append(
+                    LayerPlan(block.name, "bottleneck", block.shape, ranks, branches, bias)
+                )
                 continue
             above = f"is above its width {width}" if chosen else f"rounds down to 0 at {multiple}"
             reason = f"rank {wanted} {above}"
@@ -254,11 +264,11 @@ def _empty(cell: nn.Cell, entry: LayerPlan) -> dict[str, nn.Cell]:
     r1, r2 = entry.rank
     C, S = cell.conv1.in_channels, cell.conv3.out_channels
     new = {
-        "conv1": _conv(cell.conv1, C, r1, has_bias=True),
+        "conv1": _conv(cell.conv1, C, r1, has_bias=entry.bias),
         "bn1": _fresh_norm(cell.bn1, r1),
         "conv2": _conv(cell.conv2, r1, r2, group=entry.branches),
         "bn2": _fresh_norm(cell.bn2, r2),
-        "conv3": _conv(cell.conv3, r2, S, has_bias=True),
+        "conv3": _conv(cell.conv3, r2, S, has_bias=entry.bias),
     }
     for name, made in new.items():
         old = getattr(cell, name)
@@ -291,14 +301,27 @@ def _fresh_norm(old: nn.BatchNorm2d, channels: int) -> nn.BatchNorm2d:
 
 
 def _fill(new: Mapping[str, nn.Cell], weights: MergedWeights) -> None:
-    for parameter, array in (
+    arrays = [
         (new["conv1"].weight, weights.conv1),
-        (new["conv1"].bias, weights.bias1),
         (new["conv2"].weight, weights.core),
         (new["conv3"].weight, weights.conv3),
-        (new["conv3"].bias, weights.bias3),
-    ):
+    ]
+    if new["conv1"].has_bias:
+        arrays += [(new["conv1"].bias, weights.bias1), (new["conv3"].bias, weights.bias3)]
+    for parameter, array in arrays:
         parameter.set_data(Tensor(array.astype(np.float32), parameter.dtype))
+
+
+def _shifted(bn1: nn.Cell, bn3: nn.Cell, weights: MergedWeights) -> nn.Cell:
+    """Move the biases' shifts into the means of what follows; return the new bn3.
+
+    `norm(x + b)` with mean m is `norm(x)` with mean `m - b`.
+    """
+    bn3 = copy.deepcopy(bn3)
+    for norm, shift in ((bn1, weights.bias1), (bn3, weights.bias3)):
+        mean = norm.moving_mean
+        mean.set_data(Tensor((mean.asnumpy() - shift).astype(np.float32), mean.dtype))
+    return bn3
 
 
 def _pairs(cell: nn.Cell, new: Mapping[str, nn.Cell]) -> list[tuple[nn.Cell, nn.Cell]]:

@@ -70,6 +70,7 @@ class LowRank(Method):
             share=1.0 if wishes.merge is None else wishes.merge,
             branches=wishes.branches,
             divisor=wishes.divisor,
+            bias=wishes.merge_bias,
             include=wishes.include,
             exclude=wishes.exclude,
             calibration=batches,

@@ -36,6 +36,7 @@ class LayerPlan:
             that of its k x k convolution.
         rank: (R,), or (r1, r2) of the input and output channels of a `conv` or `bottleneck`.
         branches: groups of the core of a `conv` or `bottleneck`; both ranks are multiples of it.
+        bias: of a `bottleneck`: whether its merged 1x1 convolutions have biases, as in the paper.
 
     Raises:
         PlanError: unknown kind, a shape that does not fit it, or a rank above the matrix.
@@ -49,6 +50,7 @@ class LayerPlan:
     shape: Shape
     rank: Shape
     branches: int = 1
+    bias: bool = True
 
     def __post_init__(self) -> None:
         where = f"plan: layer '{self.name}'"
@@ -77,7 +79,8 @@ class LayerPlan:
             "shape": list(self.shape),
             "rank": _number(self.rank),
         }
-        return values | ({"branches": self.branches} if self.branches > 1 else {})
+        values |= {"branches": self.branches} if self.branches > 1 else {}
+        return values | ({} if self.bias else {"bias": False})
 
 
 @dataclass(frozen=True)
@@ -166,10 +169,12 @@ def max_ranks(kind: str, shape: Shape) -> Shape:
 def _layer(value: Any, source: str) -> LayerPlan:
     name = value.get("name") if isinstance(value, dict) else None
     where = f"{source}: layer '{name}'" if isinstance(name, str) else f"{source}: a layer"
-    _check_keys(value, {"name", "kind", "shape", "rank"}, {"branches"}, where)
-    branches = value.get("branches", 1)
+    _check_keys(value, {"name", "kind", "shape", "rank"}, {"branches", "bias"}, where)
+    branches, bias = value.get("branches", 1), value.get("bias", True)
     if type(branches) is not int:
         raise PlanError(f"{where}: branches = {branches!r}: a whole number is expected")
+    if type(bias) is not bool:
+        raise PlanError(f"{where}: bias = {bias!r}: true or false is expected")
     rank = [value["rank"]] if type(value["rank"]) is int else value["rank"]
     for key, numbers in (("shape", value["shape"]), ("rank", rank)):
         if not isinstance(numbers, list) or any(type(n) is not int for n in numbers):
@@ -177,12 +182,15 @@ def _layer(value: Any, source: str) -> LayerPlan:
     if not isinstance(name, str) or not isinstance(value["kind"], str):
         raise PlanError(f"{where}: name and kind are words, got {name!r} and {value['kind']!r}")
     try:
-        return LayerPlan(name, value["kind"], tuple(value["shape"]), tuple(rank), branches)
+        shape, ranks = tuple(value["shape"]), tuple(rank)
+        return LayerPlan(name, value["kind"], shape, ranks, branches, bias)
     except PlanError as error:
         raise PlanError(f"{source}: {str(error).removeprefix('plan: ')}") from error
 
 
 def _check_branches(entry: LayerPlan, where: str) -> None:
+    if not entry.bias and entry.kind != "bottleneck":
+        raise PlanError(f"{where}: bias = False: only merged bottlenecks choose; drop it")
     if entry.branches < 1 or (entry.branches > 1 and entry.kind not in _TWO_RANKS):
         raise PlanError(
             f"{where}: branches = {entry.branches}: a {entry.kind} cannot be branched so"

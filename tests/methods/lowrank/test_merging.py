@@ -79,6 +79,22 @@ def test_parameters_are_the_papers(name: str, params: int | None, change: float)
     assert (block.conv1.has_bias, block.conv2.has_bias, block.conv3.has_bias) == (True, False, True)
 
 
+def test_without_biases_the_function_is_the_same() -> None:
+    network = small()
+    randomise(network)
+    kept, _, _ = merge_bottlenecks(network)
+    dropped, plan, _ = merge_bottlenecks(network, bias=False)
+    assert not dropped.layer1[0].conv1.has_bias
+    assert not dropped.layer1[0].conv3.has_bias
+    x = images(4, 3, 8, 8)
+    np.testing.assert_allclose(
+        run(dropped.set_train(False), x), run(kept.set_train(False), x), atol=FP32, rtol=FP32
+    )
+    again = rebuild(network, LowRankPlan.from_json(plan.to_json()))
+    ms.load_param_into_net(again, dropped.parameters_dict())
+    np.testing.assert_array_equal(run(again.set_train(False), x), run(dropped, x))
+
+
 def test_half_the_width_is_the_default_and_the_report_counts() -> None:
     network = small()
     merged, plan, report = merge_bottlenecks(network, input_shape=(1, 3, 8, 8))
