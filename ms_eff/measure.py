@@ -13,8 +13,9 @@ from ms_eff.bench.replaced import layer_latencies
 from ms_eff.deploy.export import export
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.experiment import Experiment
+from ms_eff.methods.lowrank.layer_timers import MeasuredLayers
 from ms_eff.methods.lowrank.profile import merged, read_profiles, write_profiles
-from ms_eff.methods.lowrank.search import MeasuredLayers, search_ranks
+from ms_eff.methods.lowrank.search import search_ranks
 from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch
 from ms_eff.report.terminal import terminal_table
 from ms_eff.train.optim import OptimizerState
@@ -81,7 +82,9 @@ def ranks_run(experiment: Experiment) -> str:
     settings = dict(experiment.config.method_settings()).get("lowrank")
     if not isinstance(settings, LowRankSettings):
         raise ConfigError("bench ranks: the config's methods have no lowrank; add one")
-    search = (settings.rank_search or RankSearch()).model_copy(update={"timer": "wall"})
+    search = settings.rank_search or RankSearch()
+    if not search.on_this_device:  # the config names the file that is to be recorded
+        search = search.model_copy(update={"timer": "wall"})
     shape = (experiment.config.data.batch_size, *experiment.input_shape)
     timer = MeasuredLayers.here(search, shape[0])
     search_ranks(

@@ -11,7 +11,8 @@ import numpy as np
 from mindspore import Tensor, nn, ops
 
 from ms_eff.bench.counts import calls_of
-from ms_eff.bench.timers import Timer, WallTimer, Work, compare
+from ms_eff.bench.profiler import ProfilerTimer
+from ms_eff.bench.timers import Timer, WallTimer, Work
 from ms_eff.methods.lowrank.cost_model import LayerWork, Objective
 from ms_eff.methods.lowrank.factors import empty_like
 from ms_eff.methods.lowrank.layers import Layer
@@ -54,7 +55,8 @@ def measure_layer(
 ) -> tuple[Timing, dict[int, Timing]]:
     """Time a layer and its factors at several ranks, each compiled as a graph of its own.
 
-    With a `WallTimer` they take turns, so that a machine that slows down slows all alike.
+    With a `WallTimer` or a `ProfilerTimer` they take turns, so that a machine that slows down slows
+    all alike.
 
     Args:
         layer: one that can be decomposed; it stays as it is.
@@ -120,10 +122,9 @@ def _inputs(work: LayerWork, layer: Layer, rng: np.random.Generator) -> Tensor:
 
 
 def _samples(candidates: Mapping[int, Work], timer: Timer) -> dict[int, list[float]]:
-    if not isinstance(timer, WallTimer):
+    if not isinstance(timer, (WallTimer, ProfilerTimer)):
         return {rank: timer.samples(work) for rank, work in candidates.items()}
-    names = {str(rank): work for rank, work in candidates.items()}
-    taken = compare(names, timer.warmup, timer.runs, timer.clock).samples
+    taken = timer.compare({str(rank): work for rank, work in candidates.items()}).samples
     return {rank: taken[str(rank)] for rank in candidates}
 
 

@@ -3,13 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 
-__all__ = ["Comparison", "Speedup", "Summary", "Timer", "WallTimer", "compare", "summary"]
+__all__ = [
+    "Comparison",
+    "Speedup",
+    "Summary",
+    "Timer",
+    "WallTimer",
+    "compare",
+    "in_turns",
+    "summary",
+]
 
 Work = Callable[[], Any]
 
@@ -66,7 +76,11 @@ class WallTimer:
 
     def samples(self, work: Work) -> list[float]:
         """Return the durations of `runs` runs, in milliseconds."""
-        return compare({"": work}, self.warmup, self.runs, self.clock).samples[""]
+        return self.compare({"": work}).samples[""]
+
+    def compare(self, candidates: Mapping[str, Work]) -> Comparison:
+        """Time rivals in turns; see the function of that name."""
+        return compare(candidates, self.warmup, self.runs, self.clock)
 
 
 @dataclass(frozen=True)
@@ -126,15 +140,23 @@ def compare(
     """
     if runs < 1 or warmup < 0:
         raise ValueError(f"runs: expected at least 1 (warmup 0), got {runs} (warmup {warmup})")
+    samples: dict[str, list[float]] = {name: [] for name in candidates}
+    for turn, (name, run) in enumerate(in_turns(candidates, warmup + runs, clock)):
+        taken = run()
+        if turn >= warmup * len(samples):
+            samples[name].append(taken)
+    return Comparison(samples)
+
+
+def in_turns(
+    candidates: Mapping[str, Work], rounds: int, clock: Callable[[], float] = time.perf_counter
+) -> Iterator[tuple[str, Callable[[], float]]]:
+    """Yield (name, function that runs it once and returns milliseconds), round after round."""
     names = list(candidates)
-    samples: dict[str, list[float]] = {name: [] for name in names}
-    for turn in range(warmup + runs):
+    for turn in range(rounds):
         first = turn % len(names) if names else 0
         for name in names[first:] + names[:first]:
-            taken = _once(candidates[name], clock)
-            if turn >= warmup:
-                samples[name].append(taken)
-    return Comparison(samples)
+            yield name, partial(_once, candidates[name], clock)
 
 
 def _once(work: Work, clock: Callable[[], float]) -> float:

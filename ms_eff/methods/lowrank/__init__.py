@@ -21,7 +21,7 @@ _HOME = {
     "estimate_statistics": "statistics",
     "frozen_factors": "freezing",
     "merge_bottlenecks": "merging",
-    "rebuild": "surgery",
+    "rebuild": "rebuilding",
 }
 
 __all__ = list(_HOME)

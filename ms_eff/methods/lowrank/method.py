@@ -14,6 +14,7 @@ from ms_eff.methods.lowrank import surgery
 from ms_eff.methods.lowrank.freezing import frozen_set, trained_weights
 from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.plan import LowRankPlan
+from ms_eff.methods.lowrank.rebuilding import rebuild
 from ms_eff.methods.lowrank.reports import LayerReport
 from ms_eff.methods.lowrank.settings import LowRankSettings
 
@@ -83,7 +84,7 @@ class LowRank(Method):
     @classmethod
     def rebuild(cls, model: nn.Cell, plan: dict[str, Any]) -> nn.Cell:
         """Give a freshly built model the factors' shapes; their weights are loaded afterwards."""
-        return surgery.rebuild(model, plan)
+        return rebuild(model, plan)
 
     def phase(self, epoch: int) -> str:
         """Name the set that rests in that epoch; the same after a resume."""

@@ -14,14 +14,14 @@ from numpy.typing import NDArray
 from ms_eff.errors import ConfigError, PlanError, nearest
 from ms_eff.methods.lowrank.budget import Candidate, allocate, reachable, spectrum_losses
 from ms_eff.methods.lowrank.core import align_rank, rank_for_ratio, singular_values
-from ms_eff.methods.lowrank.costs import Positions, macs_of, weights_of
+from ms_eff.methods.lowrank.costs import LayerTimes, Positions, macs_of, weights_of
 from ms_eff.methods.lowrank.layers import Layer, read_weight
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan, max_ranks
 from ms_eff.methods.lowrank.settings import LowRankSettings, RatioRank
 from ms_eff.methods.lowrank.tucker import mode_spectra, tucker_ranks_for_ratio
 from ms_eff.methods.lowrank.vbmf import vbmf_rank, vbmf_tucker_ranks
 
-__all__ = ["NetworkSize", "Planned", "make_plan"]
+__all__ = ["NetworkSize", "Planned", "excluded", "make_plan"]
 
 Shape = tuple[int, ...]
 # a rank, or the reason why the layer stays as it is
@@ -37,11 +37,15 @@ class NetworkSize:
         params: all parameters.
         macs: multiply-accumulates for one sample, if the shape of its input is known.
         positions: by layer name, likewise.
+        latency: time of one run in nanoseconds, if it was measured.
+        times: by layer name, likewise.
     """
 
     params: int
     macs: int | None = None
     positions: Mapping[str, Positions] = field(default_factory=dict)
+    latency: int | None = None
+    times: Mapping[str, LayerTimes] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def make_plan(
             budget is out of reach.
         ConfigError: a MACs budget without the shape of the network's input.
     """
-    skipped = {layer.name: _excluded(layer, settings) for layer in layers}
+    skipped = {layer.name: excluded(layer, settings) for layer in layers}
     chosen = [layer for layer in layers if not skipped[layer.name]]
     _check_patterns(layers, chosen, settings)
     if settings.source in _CHOOSERS:
@@ -92,7 +96,8 @@ def make_plan(
     return Planned(LowRankPlan(tuple(entries), record), {n: r for n, r in skipped.items() if r})
 
 
-def _excluded(layer: Layer, settings: LowRankSettings) -> str:
+def excluded(layer: Layer, settings: LowRankSettings) -> str:
+    """Return why a layer is not among those to be decomposed; empty if it is."""
     if layer.reason:
         return layer.reason
     if layer.kind not in settings.layers:
@@ -122,7 +127,7 @@ def _check_patterns(
                 hint = nearest(pattern, names) or f"; the first layer is '{names[0]}'"
                 raise PlanError(f"lowrank.{key}: '{pattern}' matches no layer{hint}")
     if not chosen:
-        first = f"'{names[0]}': {_excluded(layers[0], settings)}"
+        first = f"'{names[0]}': {excluded(layers[0], settings)}"
         raise PlanError(
             f"lowrank: include, exclude and layers leave none of {len(names)} layers ({first})"
         )
@@ -223,19 +228,19 @@ def _by_budget(
     layers: Sequence[Layer], settings: LowRankSettings, size: NetworkSize, losses: Losses
 ) -> dict[str, Choice]:
     key = settings.source
-    share, total = getattr(settings, key), size.params if key == "params" else size.macs
+    share, total = getattr(settings, key), getattr(size, key)
     if total is None:
         raise ConfigError(
-            f"lowrank.macs = {share}: needs the shape of the network's input; pass input_shape"
+            f"lowrank.{key} = {share}: needs the shape of the network's input; pass input_shape"
         )
     candidates = [_candidate(layer, settings, size, losses) for layer in layers]
     fixed = total - sum(candidate.dense_cost for candidate in candidates)
     least = fixed + reachable(candidates)
     if least > share * total:
         raise PlanError(
-            f"lowrank.{key} = {share}: at most {int(share * total)} of {total}, but {least} "
-            f"({least / total:.3f}) is the least that the chosen layers can reach; "
-            "raise it, exclude fewer layers, or lower divisor"
+            f"lowrank.{key} = {share}: at most {_amount(key, int(share * total))} of "
+            f"{_amount(key, total)}, but {_amount(key, least)} ({least / total:.3f}) is the least "
+            "that the chosen layers can reach; raise it, exclude fewer layers, or lower divisor"
         )
     chosen = allocate(candidates, int(share * total) - fixed)
     stays = "it costs least to keep it: the budget is met without"
@@ -260,6 +265,8 @@ def _candidate(
     branches = _branches(layer, settings)
     dense = weights_of(layer.kind, layer.shape)
     smaller = weights_of(layer.kind, layer.shape, ranks.T, branches) < dense
+    if settings.source == "latency":
+        smaller &= size.times.get(layer.name, _NEVER).knows(ranks)
     ranks, lost = ranks[smaller], lost[smaller]
     cost = _cost(layer, settings, size)
     return Candidate(layer.name, int(cost(None)), np.asarray(cost(ranks.T)), lost, ranks)
@@ -269,9 +276,15 @@ def _cost(layer: Layer, settings: LowRankSettings, size: NetworkSize) -> Callabl
     branches = _branches(layer, settings)
     if settings.source == "params":
         return lambda rank: weights_of(layer.kind, layer.shape, rank, branches)
+    if settings.source == "latency":
+        return size.times.get(layer.name, _NEVER).at
     # a layer that the forward never reached costs nothing, and saves nothing
     positions = size.positions.get(layer.name, Positions(0, 0))
     return lambda rank: macs_of(layer.kind, layer.shape, positions, rank, branches)
+
+
+def _amount(key: str, amount: int) -> str:
+    return f"{amount / 1e6:.4g} ms" if key == "latency" else str(amount)
 
 
 def _multiples(largest: int, divisor: int) -> np.ndarray:
@@ -286,5 +299,8 @@ def _at(losses: np.ndarray, ranks: np.ndarray) -> np.ndarray:
 def _text(rank: Shape) -> str:
     return str(rank[0] if len(rank) == 1 else list(rank))
 
+
+# of a layer that the forward never reached
+_NEVER = LayerTimes(0, {})
 
 _CHOOSERS = {"ratio": _by_ratio, "rank": _by_rank, "ranks": _by_ranks, "vbmf": _by_vbmf}

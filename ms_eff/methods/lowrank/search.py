@@ -3,106 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import mindspore as ms
 from mindspore import nn
 
-from ms_eff.bench import environment
-from ms_eff.bench.layers import layer_work, measure_layer
-from ms_eff.bench.timers import Timer, WallTimer
+from ms_eff.bench.layers import layer_work
 from ms_eff.errors import ConfigError
 from ms_eff.methods.lowrank.core import align_rank
-from ms_eff.methods.lowrank.cost_model import MACHINES, LayerWork, Machine, Objective, modelled_ms
+from ms_eff.methods.lowrank.cost_model import LayerWork
 from ms_eff.methods.lowrank.costs import weights_of
+from ms_eff.methods.lowrank.latency import by_latency
+from ms_eff.methods.lowrank.layer_timers import LayerTimer, ModelledLayers, layer_timer
 from ms_eff.methods.lowrank.layers import Layer, find_layers, layer_positions, network_params
 from ms_eff.methods.lowrank.plan import LowRankPlan
 from ms_eff.methods.lowrank.planner import NetworkSize, Planned, make_plan
-from ms_eff.methods.lowrank.profile import Conditions, Curve, LatencyProfile, read_profiles, select
-from ms_eff.methods.lowrank.rank_search import (
-    RankChoice,
-    Timing,
-    probed_ranks,
-    rank_floor,
-    search_rank,
-)
+from ms_eff.methods.lowrank.rank_search import RankChoice, probed_ranks, rank_floor, search_rank
 from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch, make_settings
 
-__all__ = [
-    "LayerTimer",
-    "MeasuredLayers",
-    "ModelledLayers",
-    "RecordedLayers",
-    "layer_timer",
-    "refine",
-    "search_ranks",
-]
+__all__ = ["refine", "search_ranks"]
 
 Shape = tuple[int, ...]
-FAST_STEP = 8  # ours: a vector register of eight float32 on a CPU, half a tile of a cube unit
-
-
-class LayerTimer(Protocol):
-    """Whatever knows how long a layer takes, whole and at some ranks."""
-
-    def times(
-        self, layer: Layer, work: LayerWork, ranks: Sequence[int], objective: Objective
-    ) -> tuple[Timing, dict[int, Timing]]:
-        """Return the time of the layer, and the time by rank."""
-        ...
-
-
-@dataclass(frozen=True)
-class MeasuredLayers:
-    """Times layers on this device, and keeps what it measured in a profile."""
-
-    timer: Timer
-    profile: LatencyProfile
-
-    @classmethod
-    def here(cls, search: RankSearch, batch: int) -> MeasuredLayers:
-        """Return a wall timer with an empty profile of this device."""
-        found = environment.describe()
-        version = found["versions"]["mindspore"]
-        conditions = Conditions(found["device"], version, "float32", batch)
-        profile = LatencyProfile(conditions, environment=found)
-        return cls(WallTimer(search.warmup, search.runs), profile)
-
-    def times(
-        self, layer: Layer, work: LayerWork, ranks: Sequence[int], objective: Objective
-    ) -> tuple[Timing, dict[int, Timing]]:
-        """Measure."""
-        dense, found = measure_layer(layer, work, ranks, objective, self.timer)
-        self.profile.curves[objective, work] = Curve(dense, found)
-        return dense, found
-
-
-@dataclass(frozen=True)
-class RecordedLayers:
-    """Looks times up in a profile, which may come from another device."""
-
-    profile: LatencyProfile
-
-    def times(
-        self, layer: Layer, work: LayerWork, ranks: Sequence[int], objective: Objective
-    ) -> tuple[Timing, dict[int, Timing]]:
-        """Look up; raises PlanError where the profile lacks a layer or a rank."""
-        return self.profile.times(work, ranks, objective)
-
-
-@dataclass(frozen=True)
-class ModelledLayers:
-    """Calculates times by the cost model."""
-
-    machine: Machine = MACHINES["ascend910"]
-
-    def times(
-        self, layer: Layer, work: LayerWork, ranks: Sequence[int], objective: Objective
-    ) -> tuple[Timing, dict[int, Timing]]:
-        """Calculate."""
-        dense = Timing(modelled_ms(work, None, objective, self.machine))
-        return dense, {r: Timing(modelled_ms(work, r, objective, self.machine)) for r in ranks}
 
 
 def search_ranks(
@@ -151,6 +74,18 @@ def search_ranks(
     if given.source == "macs":
         positions, macs = layer_positions(network, layers, tuple(input_shape), input_dtype)
         size = replace(size, macs=macs, positions=positions)
+    if given.source == "latency":
+        planned, found = by_latency(
+            network,
+            layers,
+            given,
+            partial(make_plan, layers),
+            size,
+            input_shape,
+            input_dtype,
+            timer,
+        )
+        return planned.plan, found
     planned = make_plan(layers, given, size)
     planned, found = refine(network, layers, planned, given, input_shape, input_dtype, timer)
     return planned.plan, found
@@ -190,22 +125,6 @@ def refine(
     return Planned(LowRankPlan(tuple(entries), planned.plan.settings), skipped), found
 
 
-def layer_timer(search: RankSearch, input_shape: Sequence[int]) -> LayerTimer:
-    """Return the timer that the settings name.
-
-    Raises:
-        PlanError: the latency profile cannot be read, or is of other conditions.
-    """
-    if search.timer == "model":
-        return ModelledLayers(MACHINES[search.device or "ascend910"])
-    if search.timer != "wall":
-        profiles = read_profiles(search.timer)
-        return RecordedLayers(
-            select(profiles, input_shape[0], "float32", search.device, search.timer)
-        )
-    return MeasuredLayers.here(search, input_shape[0])
-
-
 def _search(
     layer: Layer,
     work: LayerWork,
@@ -215,7 +134,7 @@ def _search(
     timer: LayerTimer,
 ) -> RankChoice:
     floor = rank_floor(start, search.floor)
-    step = settings.divisor if settings.divisor > 1 else FAST_STEP if search.fast else 1
+    step = search.step(settings.divisor)
     dense, times = timer.times(layer, work, probed_ranks(start, floor, step), search.objective)
     noise = 0.0 if isinstance(timer, ModelledLayers) else search.noise
     return search_rank(times.__getitem__, dense, start, floor=floor, step=step, noise=noise)

@@ -13,18 +13,25 @@ from ms_eff.methods.lowrank.cost_model import MACHINES
 from ms_eff.section import Section
 
 __all__ = [
+    "BUDGETS",
     "KINDS",
     "SOURCES",
     "FreezeSettings",
     "LowRankSettings",
     "RankSearch",
     "RatioRank",
+    "Targeting",
     "make_settings",
 ]
 
 # where ranks may come from; a user names exactly one
-SOURCES = ("ratio", "params", "macs", "rank", "ranks", "vbmf", "merge", "plan")
+SOURCES = ("ratio", "params", "macs", "latency", "rank", "ranks", "vbmf", "merge", "plan")
+BUDGETS = ("params", "macs", "latency")
 KINDS = ("dense", "conv1x1", "conv", "embedding")
+
+# timers that measure on this device
+_HERE = ("wall", "profiler")
+_FAST_STEP = 8  # ours: a vector register of eight float32 on a CPU, half a tile of a cube unit
 
 Kind = Literal["dense", "conv1x1", "conv", "embedding"]
 Rank = Annotated[int, Field(ge=1)]
@@ -66,15 +73,16 @@ class RankSearch(Section):
 
     Attributes:
         objective: what has to be fast: `infer` is the forward, `train` forward and backward.
-        timer: `wall` measures here; a latency profile (`*.json`, by `ms-eff bench ranks`) was
-            measured elsewhere; `model` calculates for an Ascend cube unit, and is only a model.
+        timer: `wall` measures here, by the clock; `profiler` likewise, by MindSpore's profiler,
+            kernels only; a latency profile (`*.json`, by `ms-eff bench ranks`) was measured
+            elsewhere; `model` calculates for an Ascend cube unit, and is only a model.
         device: whose profile to take where a file holds several; for `model` the machine,
             `ascend910` (default) or `ascend310`.
         fast: time only the start rank and multiples of `divisor` (of 8 where that is 1).
         floor: lowest rank looked at, as a share of the start rank.
         noise: a jump counts only above this share of the time, and above the measured spreads.
-        warmup: `wall`: calls thrown away.
-        runs: `wall`: calls that count.
+        warmup: measuring here: calls thrown away.
+        runs: measuring here: calls that count.
     """
 
     objective: Literal["infer", "train"] = "infer"
@@ -89,8 +97,12 @@ class RankSearch(Section):
     @field_validator("timer")
     @classmethod
     def _known(cls, timer: str) -> str:
-        if timer not in ("wall", "model") and not timer.endswith(".json"):
-            raise ValueError(f"'{timer}' is no timer; known: wall, model, a latency profile *.json")
+        known = (*_HERE, "model")
+        if timer not in known and not timer.endswith(".json"):
+            raise ValueError(
+                f"'{timer}' is no timer{nearest(timer, known)}; known: {', '.join(known)}, "
+                "a latency profile *.json"
+            )
         return timer
 
     @model_validator(mode="after")
@@ -98,6 +110,31 @@ class RankSearch(Section):
         if self.timer == "model" and self.device not in (None, *MACHINES):
             raise ValueError(f"device '{self.device}' has no model; known: {', '.join(MACHINES)}")
         return self
+
+    @property
+    def on_this_device(self) -> bool:
+        """Whether times are measured here and now."""
+        return self.timer in _HERE
+
+    def step(self, divisor: int) -> int:
+        """Return the distance of two ranks that are timed.
+
+        >>> RankSearch().step(1), RankSearch().step(16), RankSearch(fast=False).step(1)
+        (8, 16, 1)
+        """
+        return divisor if divisor > 1 else _FAST_STEP if self.fast else 1
+
+
+class Targeting(Section):
+    """Decompose only what makes the whole network faster (after arXiv:2309.12412; ours).
+
+    Attributes:
+        threshold: least gain of a layer, as a share of its own time.
+        tolerance: what counts as noise of the whole network's time, as a share.
+    """
+
+    threshold: float = Field(0.05, ge=0, lt=1)
+    tolerance: float = Field(0.02, ge=0, lt=1)
 
 
 class LowRankSettings(Section):
@@ -108,6 +145,8 @@ class LowRankSettings(Section):
         params: global budget: the share of the whole network's parameters to keep, 0.5 is half.
             Ranks are chosen layer by layer from the known truncation errors.
         macs: the same for multiply-accumulates.
+        latency: the same for the time that the network takes, in inference or in training
+            (`rank_search.objective`), measured by `rank_search.timer` at that batch size.
         rank: one rank for every layer; of a convolution it is that of both channel modes.
         ranks: name pattern -> rank, [r1, r2] (convolutions) or {ratio: x}; the first pattern that
             matches a layer counts, layers that none matches stay as they are.
@@ -126,12 +165,16 @@ class LowRankSettings(Section):
             down to a multiple.
         freeze: `static`, `sequential`, or a mapping (see `FreezeSettings`); how it is trained, so
             that it may stand beside a plan.
-        rank_search: take the ranks as starts of a search by latency; see `RankSearch`.
+        rank_search: take the ranks as starts of a search by latency, or say how a `latency` budget
+            is measured; see `RankSearch`.
+        target: decompose only layers that make the whole network faster; `true`, or a mapping
+            (see `Targeting`). Ranks come from the rank search.
     """
 
     ratio: Ratio | None = None
     params: Share | None = None
     macs: Share | None = None
+    latency: Share | None = None
     rank: Rank | None = None
     ranks: dict[str, Rank | tuple[Rank, Rank] | RatioRank] | None = Field(None, min_length=1)
     vbmf: bool = False
@@ -145,6 +188,29 @@ class LowRankSettings(Section):
     branches: int = Field(1, ge=1)
     freeze: FreezeSettings | None = None
     rank_search: RankSearch | None = None
+    target: Targeting | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _budget_by_name(cls, given: Any) -> Any:
+        """Take `budget: {latency: 0.7}` for `latency: 0.7`."""
+        if not isinstance(given, Mapping) or not isinstance(given.get("budget"), Mapping):
+            return given
+        budget = given["budget"]
+        if len(budget) != 1 or not set(budget) <= set(BUDGETS):
+            raise ValueError(
+                f"budget: {', '.join(map(str, budget)) or 'nothing'} is given; name one of "
+                f"{', '.join(BUDGETS)}, as in budget: {{latency: 0.7}}"
+            )
+        (name,) = budget
+        if given.get(name) is not None:
+            raise ValueError(f"budget.{name} and {name} say it twice; drop one")
+        return {**{k: v for k, v in given.items() if k != "budget"}, **budget}
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _target_by_flag(cls, target: Any) -> Any:
+        return {True: {}, False: None}[target] if isinstance(target, bool) else target
 
     @field_validator("ranks", mode="before")
     @classmethod
@@ -173,9 +239,12 @@ class LowRankSettings(Section):
         beside = {name for name in said if getattr(self, name) is not None}  # null takes one back
         if given == ["plan"] and beside:
             raise ValueError(f"a plan is applied as written; drop {', '.join(sorted(beside))}")
-        if self.rank_search is not None and (self.branches > 1 or given == ["merge"]):
+        timed = [n for n in ("latency", "rank_search", "target") if getattr(self, n) is not None]
+        if timed and (self.branches > 1 or given == ["merge"]):
             other = "merge" if given == ["merge"] else "branches"
-            raise ValueError(f"rank_search times single layers, not {other}; drop one of them")
+            raise ValueError(f"{timed[0]} times single layers, not {other}; drop one of them")
+        if self.target is not None and given == ["latency"]:
+            raise ValueError("a latency budget goes by measured gains already; drop target")
         if given != ["merge"] and "merge_bias" in self.model_fields_set:
             raise ValueError("merge_bias is about merging; drop it, or name merge")
         idle = self.model_fields_set & {"layers", "freeze"}

@@ -4,27 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import mindspore as ms
 from mindspore import nn
 
-from ms_eff.errors import ConfigError, PlanError, nearest
+from ms_eff.errors import ConfigError, PlanError
 from ms_eff.methods.lowrank.cells import LowRankCell
 from ms_eff.methods.lowrank.costs import macs_of, weights_of
 from ms_eff.methods.lowrank.factors import empty_like, factorize, fill
+from ms_eff.methods.lowrank.latency import by_latency
 from ms_eff.methods.lowrank.layers import Layer, find_layers, layer_positions, network_params
-from ms_eff.methods.lowrank.merging import rebuild_merged
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
 from ms_eff.methods.lowrank.planner import NetworkSize, Planned, make_plan
 from ms_eff.methods.lowrank.rank_search import RankChoice
-from ms_eff.methods.lowrank.replace import replaced
+from ms_eff.methods.lowrank.rebuilding import check_plan, swapped
 from ms_eff.methods.lowrank.reports import LayerReport
 from ms_eff.methods.lowrank.search import refine
 from ms_eff.methods.lowrank.settings import SOURCES, LowRankSettings, make_settings
+from ms_eff.methods.lowrank.target_plan import targeted_plan
 
-__all__ = ["LayerReport", "apply_lowrank", "branch", "rebuild"]
+__all__ = ["LayerReport", "apply_lowrank", "branch"]
 
 Shape = tuple[int, ...]
 
@@ -46,14 +48,14 @@ def apply_lowrank(
         network: any cell; it may itself be the layer.
         plan: a plan, the JSON of one or its file; or settings, as an object or a mapping. Or None
             and settings by keyword, as in `apply_lowrank(network, ratio=2.0)`.
-        input_shape: of the network's input, batch axis first; `macs` budgets and `rank_search`
-            need it, and the report has no MACs without it.
+        input_shape: of the network's input, batch axis first; `macs` and `latency` budgets,
+            `rank_search` and `target` need it, and the report has no MACs without it.
         input_dtype: of that input; an integer type for token ids.
         **settings: see `LowRankSettings`.
 
     Returns:
         The new network, the plan that was carried out, and one report a layer, skipped ones with
-        the reason.
+        the reason. With `target`, the very network that was given where no layer helps.
 
     Raises:
         ConfigError: a setting is unknown or out of range.
@@ -74,12 +76,13 @@ def apply_lowrank(
     if isinstance(wanted, LowRankPlan):
         if not wanted.layers:
             raise PlanError("plan: it names no layer, and would leave the network as it is")
-        _check(wanted, layers)
+        check_plan(wanted, layers)
         planned = Planned(wanted, {})
     else:
-        planned = make_plan(layers, wanted, size)
-        if wanted.rank_search is not None:
-            planned, searched = refine(network, layers, planned, wanted, input_shape, input_dtype)
+        planned, searched = _planned(network, layers, wanted, size, input_shape, input_dtype)
+        if wanted.target is not None and not planned.plan.layers:
+            kept = [_report(x, None, 0.0, planned.skipped.get(x.name, ""), size) for x in layers]
+            return network, planned.plan, _with_search(kept, searched)
     entries = {entry.name: entry for entry in planned.plan.layers}
     cells: dict[str, LowRankCell] = {}
     report = []
@@ -90,11 +93,8 @@ def apply_lowrank(
             weights, error = factorize(layer, entry.rank, entry.branches)
             fill(cells[layer.name], weights)
         reason = planned.skipped.get(layer.name, layer.reason or "not in the plan")
-        row = _report(layer, entry, error, reason, size)
-        if layer.name in searched:
-            row = replace(row, search=searched[layer.name].to_json())
-        report.append(row)
-    return _swapped(network, layers, cells), planned.plan, report
+        report.append(_report(layer, entry, error, reason, size))
+    return swapped(network, layers, cells), planned.plan, _with_search(report, searched)
 
 
 def branch(
@@ -130,29 +130,37 @@ def branch(
     return apply_lowrank(network, **given)
 
 
-def rebuild(network: nn.Cell, plan: LowRankPlan | Mapping[str, Any]) -> nn.Cell:
-    """Return a copy of a network with the shapes of a plan; what is new is zeros until loaded.
+def _planned(
+    network: nn.Cell,
+    layers: Sequence[Layer],
+    settings: LowRankSettings,
+    size: NetworkSize,
+    input_shape: Sequence[int] | None,
+    input_dtype: Any,
+) -> tuple[Planned, Mapping[str, RankChoice]]:
+    """Make the plan, by latency where the settings say so; return what was timed besides."""
+    plan = partial(make_plan, layers)
+    if settings.target is not None:
+        if input_shape is None:
+            raise ConfigError("lowrank.target: needs the network's input; pass input_shape")
+        targeted, found, _ = targeted_plan(network, settings, input_shape, input_dtype)
+        whole = {name: choice.why for name, choice in found.items() if choice.rank is None}
+        return Planned(targeted, {**plan(settings, size).skipped, **whole}), found
+    if settings.source == "latency":
+        return by_latency(network, layers, settings, plan, size, input_shape, input_dtype)
+    if settings.rank_search is not None:
+        planned = plan(settings, size)
+        return refine(network, layers, planned, settings, input_shape, input_dtype)
+    return plan(settings, size), {}
 
-    Nothing is decomposed, so this is fast. Parameter names are those of `apply_lowrank`.
 
-    Args:
-        network: built as the one that the plan was made for.
-        plan: a plan or its JSON.
-
-    Raises:
-        PlanError: the plan does not fit the network.
-    """
-    plan = plan if isinstance(plan, LowRankPlan) else LowRankPlan.from_json(plan)
-    if plan.merges:
-        return rebuild_merged(network, plan)
-    layers = find_layers(network)
-    _check(plan, layers)
-    found = {layer.name: layer for layer in layers}
-    cells = {
-        entry.name: empty_like(found[entry.name], entry.rank, entry.branches)
-        for entry in plan.layers
-    }
-    return _swapped(network, layers, cells)
+def _with_search(
+    report: list[LayerReport], searched: Mapping[str, RankChoice]
+) -> list[LayerReport]:
+    return [
+        replace(row, search=searched[row.layer].to_json()) if row.layer in searched else row
+        for row in report
+    ]
 
 
 def _wanted(plan: Any, settings: Mapping[str, Any]) -> LowRankPlan | LowRankSettings:
@@ -173,33 +181,6 @@ def _wanted(plan: Any, settings: Mapping[str, Any]) -> LowRankPlan | LowRankSett
             f"ms_eff.merge_bottlenecks(network, share={chosen.merge})"
         )
     return LowRankPlan.load(chosen.plan) if chosen.plan is not None else chosen
-
-
-def _check(plan: LowRankPlan, layers: Sequence[Layer]) -> None:
-    """Refuse a plan that does not fit the network in any layer."""
-    if plan.merges:
-        raise PlanError("plan: it merges bottlenecks; give it to ms_eff.merge_bottlenecks")
-    known = {layer.name: layer for layer in layers}
-    for entry in plan.layers:
-        layer = known.get(entry.name)
-        if layer is None:
-            raise PlanError(
-                f"plan: the network has no layer '{entry.name}'{nearest(entry.name, known)}"
-            )
-        if layer.reason:
-            raise PlanError(f"plan: layer '{entry.name}' cannot be decomposed: {layer.reason}")
-        if (layer.kind, layer.shape) != (entry.kind, entry.shape):
-            raise PlanError(
-                f"plan: layer '{entry.name}' is a {entry.kind} of {entry.shape} there, but a "
-                f"{layer.kind} of {layer.shape} here; use the network the plan was made for"
-            )
-
-
-def _swapped(
-    network: nn.Cell, layers: Sequence[Layer], cells: Mapping[str, LowRankCell]
-) -> nn.Cell:
-    swaps = [(layer.cell, cells[layer.name]) for layer in layers if layer.name in cells]
-    return replaced(network, swaps)
 
 
 def _report(

@@ -9,7 +9,7 @@ from ms_eff.bench.counts import count, totals
 from ms_eff.methods.lowrank.costs import macs_of, weights_of
 from ms_eff.methods.lowrank.layers import find_layers, layer_positions
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
-from ms_eff.methods.lowrank.surgery import rebuild
+from ms_eff.methods.lowrank.rebuilding import rebuild
 
 CASES = [
     (nn.Dense(12, 10), (2, 12), (3,)),

@@ -9,10 +9,10 @@ from mindspore import nn
 import ms_eff
 from ms_eff.errors import ConfigError, PlanError
 from ms_eff.methods.base import ModelContext
+from ms_eff.methods.lowrank.layer_timers import MeasuredLayers
 from ms_eff.methods.lowrank.method import LowRank
 from ms_eff.methods.lowrank.profile import Conditions, LatencyProfile, write_profiles
 from ms_eff.methods.lowrank.rank_search import Timing
-from ms_eff.methods.lowrank.search import MeasuredLayers
 from ms_eff.methods.lowrank.settings import make_settings
 from tests.methods.lowrank.networks import randomise
 
@@ -129,11 +129,26 @@ def test_a_recorded_profile_drives_the_same_search_elsewhere(tmp_path):
 
 def test_mistakes_are_named():
     net = nn.SequentialCell(nn.Dense(32, 32))
-    with pytest.raises(ConfigError, match="'profiler' is no timer; known: wall, model"):
-        make_settings({"ratio": 2.0, "rank_search": {"timer": "profiler"}})
+    with pytest.raises(ConfigError, match=r"'walls' is no timer \(did you mean 'wall'\?\); known"):
+        make_settings({"ratio": 2.0, "rank_search": {"timer": "walls"}})
+    with pytest.raises(ConfigError, match="found ratio and latency"):
+        make_settings({"ratio": 2.0, "budget": {"latency": 0.5}})
+    with pytest.raises(ConfigError, match="budget: latencies is given; name one of params, macs"):
+        make_settings({"budget": {"latencies": 0.5}})
+    with pytest.raises(ConfigError, match="goes by measured gains already; drop target"):
+        make_settings({"latency": 0.5, "target": True})
     with pytest.raises(ConfigError, match="device 'b' has no model; known: ascend910"):
         make_settings({"ratio": 2.0, "rank_search": {"timer": "model", "device": "b"}})
     with pytest.raises(ConfigError, match="rank_search: needs the network's input"):
         ms_eff.apply_lowrank(net, ratio=2.0, rank_search={})
     with pytest.raises(ConfigError, match="its ranks are final"):
         ms_eff.search_ranks(net, plan="p.json", input_shape=(1, 32))
+
+
+def test_the_profiler_times_layers_too() -> None:
+    net = nn.SequentialCell(nn.Dense(1024, 1024))
+    search = {"timer": "profiler", "runs": 3, "warmup": 1, "floor": 0.9}
+    plan, found = ms_eff.search_ranks(net, ratio=8.0, rank_search=search, input_shape=(64, 1024))
+    assert found["0"].dense.runs == 3
+    assert all(0 < t.median_ms < found["0"].dense.median_ms for _, t in found["0"].curve)
+    assert len(plan.layers) == 1

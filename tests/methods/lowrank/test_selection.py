@@ -1,11 +1,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from mindspore import nn
 
 import ms_eff
+from ms_eff.errors import PlanError
+from ms_eff.methods.base import ModelContext
 from ms_eff.methods.lowrank.cells import LowRankCell
+from ms_eff.methods.lowrank.method import LowRank
 from ms_eff.methods.lowrank.rank_search import Timing
+from ms_eff.methods.lowrank.settings import make_settings
 from tests.methods.lowrank.networks import images, run
 
 SHAPE = (2, 32)
@@ -66,3 +71,20 @@ def test_by_the_wall_clock_the_result_is_measured_and_consistent():
     assert (changed is net) == (not plan.layers)
     if found.kept:
         assert found.measured_ms < found.dense_ms
+
+
+def test_a_config_targets_and_the_report_says_why() -> None:
+    net = nn.SequentialCell(nn.Dense(256, 256), nn.Dense(256, 10))
+    wishes = {
+        "ratio": 16.0,
+        "exclude": ["1"],
+        "target": {"tolerance": 0.9},  # no network is that much faster: all is dropped
+        "rank_search": {"runs": 3, "warmup": 1, "floor": 1.0},
+    }
+    same, plan, report = ms_eff.apply_lowrank(net, wishes, input_shape=(64, 256))
+    assert same is net
+    assert plan.layers == ()
+    assert "ORG" in report[0].reason
+    assert report[0].search is not None
+    with pytest.raises(PlanError, match="none of 2 layers would be decomposed"):
+        LowRank(make_settings(wishes)).change_model(net, ModelContext((64, 256)))

@@ -1,0 +1,183 @@
+"""A budget in measured milliseconds: the ranks that lose least within a share of the time (ours).
+
+Every distinct layer is timed at some ranks; the budget is shared out as one in parameters is, with
+the times as costs. The sum over layers is not quite the network, so the network itself is timed,
+and the budget tightened until it holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from mindspore import nn
+
+from ms_eff.bench.layers import layer_work
+from ms_eff.bench.whole import WholeTimer, wall_timer
+from ms_eff.errors import ConfigError, PlanError
+from ms_eff.methods.lowrank.core import break_even_rank
+from ms_eff.methods.lowrank.cost_model import LayerWork
+from ms_eff.methods.lowrank.costs import LayerTimes, weights_of
+from ms_eff.methods.lowrank.layer_timers import LayerTimer, layer_timer
+from ms_eff.methods.lowrank.layers import Layer
+from ms_eff.methods.lowrank.plan import LowRankPlan
+from ms_eff.methods.lowrank.planner import NetworkSize, Planned, excluded
+from ms_eff.methods.lowrank.rank_search import RankChoice, Timing
+from ms_eff.methods.lowrank.rebuilding import stand_in
+from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch
+
+__all__ = ["budget_ranks", "by_latency"]
+
+Shape = tuple[int, ...]
+Planner = Callable[[LowRankSettings, NetworkSize], Planned]
+Timed = tuple[Timing, dict[int, Timing]]
+
+_PROBES = 8  # ranks a layer, ours: evenly spread below the rank that saves nothing
+_ROUNDS = 4  # of tightening
+_NOISE = 0.02  # of the whole network's time
+
+
+def by_latency(
+    network: nn.Cell,
+    layers: Sequence[Layer],
+    settings: LowRankSettings,
+    plan: Planner,
+    size: NetworkSize,
+    input_shape: Sequence[int] | None,
+    input_dtype: Any,
+    timer: LayerTimer | None = None,
+    whole_timer: WholeTimer | None = None,
+) -> tuple[Planned, dict[str, RankChoice]]:
+    """Return the plan whose network takes at most `settings.latency` of the original's time.
+
+    With a profile or the model as timer nothing is run, and the share is one of the layers' time.
+
+    Args:
+        network: any cell; it stays as it is.
+        layers: all those of the network.
+        settings: with a `latency` budget; `rank_search` says what is timed, and how.
+        plan: settings, size with times -> plan.
+        size: of the network, without times.
+        input_shape: of the network's input, batch axis first.
+        input_dtype: of that input.
+        timer: of layers, in place of the one that `rank_search.timer` names.
+        whole_timer: of networks, in place of the wall clock.
+
+    Raises:
+        ConfigError: the shape of the input is not known.
+        PlanError: the budget is out of reach, by the layers' times or by the whole network's.
+    """
+    search, share = settings.rank_search or RankSearch(), settings.latency or 1.0
+    if input_shape is None:
+        raise ConfigError(f"lowrank.latency = {share}: needs the network's input; pass input_shape")
+    if whole_timer is None and timer is None and search.on_this_device:
+        whole_timer = wall_timer(
+            input_shape, input_dtype, search.objective, search.warmup, search.runs
+        )
+    timer = timer or layer_timer(search, input_shape)
+    works = layer_work(network, layers, input_shape, input_dtype)
+    timed = _timed(layers, works, settings, search, timer)
+    times = {name: _all_calls(found, works[name][1]) for name, found in timed.items()}
+    if whole_timer is None:
+        total = sum(layer.dense for layer in times.values())
+        planned = plan(settings, replace(size, latency=total, times=times))
+    else:
+        size = replace(size, latency=int(whole_timer([network])[0] * 1e6), times=times)
+        planned = _tightened(network, settings, plan, size, whole_timer)
+    return planned, _choices(planned, timed)
+
+
+def budget_ranks(kind: str, shape: Shape, step: int) -> list[int]:
+    """Return the ranks to time, largest first: multiples of `step` that make the layer smaller.
+
+    >>> budget_ranks("dense", (512, 512), 8), budget_ranks("conv", (64, 64, 3, 3), 8)
+    ([248, 216, 192, 160, 128, 96, 64, 32], [56, 48, 40, 32, 24, 16, 8])
+    """
+    largest = _break_even(kind, shape)
+    spread = [largest * part // _PROBES for part in range(_PROBES, 0, -1)]
+    return list(dict.fromkeys(rank - rank % step for rank in spread if rank >= step))
+
+
+def _break_even(kind: str, shape: Shape) -> int:
+    if kind != "conv":
+        return break_even_rank(shape[1], shape[0])
+    whole, rank = weights_of(kind, shape), min(shape[:2])
+    while rank and weights_of(kind, shape, (rank, rank)) >= whole:
+        rank -= 1
+    return rank
+
+
+def _timed(
+    layers: Sequence[Layer],
+    works: dict[str, tuple[LayerWork, int]],
+    settings: LowRankSettings,
+    search: RankSearch,
+    timer: LayerTimer,
+) -> dict[str, Timed]:
+    """Time each distinct layer that may be decomposed once, at the ranks of a budget."""
+    step, cache, found = search.step(settings.divisor), {}, {}
+    for layer in layers:
+        if layer.name not in works or excluded(layer, settings):
+            continue
+        work = works[layer.name][0]
+        ranks = budget_ranks(layer.kind, layer.shape, step)
+        if ranks and work not in cache:
+            cache[work] = timer.times(layer, work, ranks, search.objective)
+        if ranks:
+            found[layer.name] = cache[work]
+    return found
+
+
+def _all_calls(timed: Timed, calls: int) -> LayerTimes:
+    dense, ranks = timed
+    ns = 1e6 * calls
+    return LayerTimes(
+        int(dense.median_ms * ns), {r: int(t.median_ms * ns) for r, t in ranks.items()}
+    )
+
+
+def _tightened(
+    network: nn.Cell,
+    settings: LowRankSettings,
+    plan: Planner,
+    size: NetworkSize,
+    whole_timer: WholeTimer,
+) -> Planned:
+    """Plan, time the whole, and ask for less as long as it takes too long."""
+    wanted = allowed = settings.latency or 1.0
+    reached: list[float] = []
+    for _ in range(_ROUNDS):
+        asked = settings.model_copy(update={"latency": allowed})
+        try:
+            planned = plan(asked, size)
+        except PlanError:
+            if not reached:
+                raise
+            break
+        original, taken = whole_timer([network, stand_in(network, planned.plan)])
+        reached.append(taken / original)  # side by side, so that drift of the machine cancels
+        if reached[-1] <= wanted * (1 + _NOISE):
+            record = settings.model_dump(mode="json", exclude_unset=True)
+            return replace(planned, plan=LowRankPlan(planned.plan.layers, record))
+        allowed *= wanted / reached[-1]
+    raise PlanError(
+        f"lowrank.latency = {wanted}: the fastest network that was tried takes "
+        f"{min(reached):.3f} of the original's time; raise it, or exclude fewer layers"
+    )
+
+
+def _choices(planned: Planned, timed: dict[str, Timed]) -> dict[str, RankChoice]:
+    """Say for each timed layer what it takes, and what was decided."""
+    ranks = {entry.name: entry.rank[0] for entry in planned.plan.layers}
+    found = {}
+    for name, (dense, curve) in timed.items():
+        rank = ranks.get(name)
+        why = f"ORG: {planned.skipped.get(name, '')}"
+        if rank is not None:
+            why = (
+                f"rank {rank}: loses least for its time within the budget; "
+                f"{curve[rank].median_ms:.4g} ms, the layer itself {dense.median_ms:.4g} ms"
+            )
+        found[name] = RankChoice(rank, max(curve), dense, tuple(curve.items()), why)
+    return found
