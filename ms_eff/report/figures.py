@@ -9,7 +9,7 @@ from typing import Any
 
 from ms_eff.errors import SetupError
 
-__all__ = ["curves", "trade_off"]
+__all__ = ["curves", "label_axis", "new_figure", "svg", "trade_off"]
 
 # mid-tones that stand out from white and from near-black alike, and a marker each
 _COLOURS = ("#3b82d6", "#e07b1f", "#2a9d6f", "#b05cc6", "#d1495b", "#7d8597")
@@ -28,7 +28,7 @@ def curves(stages: Stages) -> str | None:
     ]
     if not panels:
         return None
-    figure, axes = _figure(len(panels))
+    figure, axes = new_figure(len(panels))
     for axis, (key, title) in zip(axes, panels, strict=True):
         for index, (name, stage) in enumerate(stages.items()):
             points = _series(stage, key)
@@ -40,9 +40,9 @@ def curves(stages: Stages) -> str | None:
                     **_style(index),
                     label=name,
                 )
-        _label(axis, "epoch of its stage", title)
+        label_axis(axis, "epoch of its stage", title)
     _legend(figure, axes)
-    return _svg(figure)
+    return svg(figure)
 
 
 def trade_off(stages: Stages) -> str | None:
@@ -58,7 +58,7 @@ def trade_off(stages: Stages) -> str | None:
     kinds = [(label, points) for label, points in kinds if points]
     if not kinds:
         return None
-    figure, axes = _figure(len(kinds))
+    figure, axes = new_figure(len(kinds))
     order = list(stages)
     for axis, (label, points) in zip(axes, kinds, strict=True):
         for name, accuracy, value, spread in points:
@@ -68,9 +68,9 @@ def trade_off(stages: Stages) -> str | None:
         axis.margins(0.15, 0.2)
         axis.set_xlim(left=0)
         axis.set_ylim(top=min(axis.get_ylim()[1], 100.5))
-        _label(axis, label, "test accuracy, %")
+        label_axis(axis, label, "test accuracy, %")
     _legend(figure, axes)
-    return _svg(figure)
+    return svg(figure)
 
 
 def _series(stage: Mapping[str, Any], key: str) -> list[tuple[int, float]]:
@@ -105,7 +105,14 @@ def _style(index: int) -> dict[str, Any]:
     }
 
 
-def _figure(panels: int) -> tuple[Any, Sequence[Any]]:
+def new_figure(
+    columns: int, rows: int = 1, size: tuple[float, float] = (4.2, 3.2)
+) -> tuple[Any, Sequence[Any]]:
+    """Return an empty figure and its panels, row by row; `size` is one panel's, in inches.
+
+    Raises:
+        SetupError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -113,13 +120,16 @@ def _figure(panels: int) -> tuple[Any, Sequence[Any]]:
             "matplotlib: the report's plots need it, and it is not installed; "
             "`pip install 'ms_eff[report]'`"
         ) from error
-    figure = Figure(figsize=(4.2 * panels, 3.2), layout="constrained")
+    figure = Figure(figsize=(size[0] * columns, size[1] * rows), layout="constrained")
     figure.patch.set_alpha(0)
-    return figure, figure.subplots(1, panels, squeeze=False)[0]
+    return figure, figure.subplots(rows, columns, squeeze=False).ravel().tolist()
 
 
-def _label(axis: Any, x: str, y: str) -> None:
+def label_axis(axis: Any, x: str, y: str, title: str = "") -> None:
+    """Name a panel's axes, and the panel, in the page's ink."""
     axis.set_xlabel(x, color=_INK)
+    if title:
+        axis.set_title(title, color=_INK, fontsize=8)
     axis.set_ylabel(y, color=_INK)
     axis.patch.set_alpha(0)
     axis.tick_params(colors=_INK)
@@ -146,7 +156,7 @@ def _legend(figure: Any, axes: Sequence[Any]) -> None:
     )
 
 
-def _svg(figure: Any) -> str:
+def svg(figure: Any) -> str:
     """Return the figure as an SVG element for a page: no headers, no addresses, no fixed ink."""
     import matplotlib
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ms_eff.report import figures, tables
+from ms_eff.report import figures, rank_search, tables
 from ms_eff.report.tables import Table
 
 __all__ = ["PARTS", "Part", "parts_of"]
@@ -66,6 +66,20 @@ def _layers(results: Mapping[str, Any]) -> Iterator[Part]:
             yield Part(f"Layers: {method}", tables.about_layers(found), tables.layers(found))
 
 
+def _rank_search(results: Mapping[str, Any]) -> Iterator[Part]:
+    for method, report in (results.get("methods") or {}).items():
+        found = rank_search.searched((report or {}).get("layers") or [])
+        if found:
+            yield Part(
+                f"Ranks by latency: {method}",
+                "Layers of equal work were timed once. Curve: time of the factors by rank, with "
+                "spread; dashed: the layer itself; diamond: the rank that was chosen. ORG: the "
+                "layer stays as it is.",
+                rank_search.table_of(found),
+                rank_search.curves_of(found),
+            )
+
+
 def _config(results: Mapping[str, Any]) -> Iterator[Part]:
     if results.get("config"):
         yield Part("Configuration", table=tables.facts(results["config"]), folded=True)
@@ -81,6 +95,7 @@ PARTS: list[Callable[[Mapping[str, Any]], Iterator[Part]]] = [
     _trade_off,
     _curves,
     _layers,
+    _rank_search,
     _config,
     _environment,
 ]
