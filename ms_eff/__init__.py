@@ -17,6 +17,7 @@ _NAMES = {
     "build_model": "ms_eff.models",
     "count": "ms_eff.bench.counts",
     "export": "ms_eff.deploy.export",
+    "fold_norms": "ms_eff.deploy.folding",
     "load": "ms_eff.train.checkpoint",
     "load_config": "ms_eff.config",
     "load_weights": "ms_eff.models",

@@ -43,6 +43,7 @@ class ExportSettings(Section):
         formats: files to write.
         batch_size: of the exported graph.
         dynamic_batch: export a graph that takes any batch size.
+        fold_norms: fold batch normalisations into the layers before them first.
         tolerance: largest difference of the outputs, relative to the largest output if that is
             above 1.
     """
@@ -50,6 +51,7 @@ class ExportSettings(Section):
     formats: tuple[str, ...] = ("mindir", "onnx")
     batch_size: int = Field(1, ge=1)
     dynamic_batch: bool = False
+    fold_norms: bool = False
     tolerance: float = Field(1e-4, gt=0)
 
     @field_validator("formats")

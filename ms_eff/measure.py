@@ -11,6 +11,7 @@ from rich.table import Table
 from ms_eff.bench import latency
 from ms_eff.bench.replaced import layer_latencies
 from ms_eff.deploy.export import export
+from ms_eff.deploy.folding import fold_norms
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.experiment import Experiment
 from ms_eff.methods.lowrank.layer_timers import MeasuredLayers
@@ -121,6 +122,8 @@ def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[
     settings = experiment.config.export
     images, *_ = experiment.data.test.batch(np.arange(min(_REAL_IMAGES, len(experiment.data.test))))
     folder = experiment.folder / "export"
+    if settings.fold_norms:
+        model, _ = fold_norms(model, (1, *experiment.input_shape))
     record = experiment.results.stages[stage].setdefault("export", {})
     for kind in settings.formats:
         done = export(
