@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ms_eff.bench import latency
 from ms_eff.bench.replaced import layer_latencies
+from ms_eff.bench.steps import plain_step
 from ms_eff.deploy.export import export
 from ms_eff.deploy.folding import fold_norms
 from ms_eff.errors import ConfigError, nearest
@@ -19,9 +20,6 @@ from ms_eff.methods.lowrank.profile import merged, read_profiles, write_profiles
 from ms_eff.methods.lowrank.search import search_ranks
 from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch
 from ms_eff.report.terminal import terminal_table
-from ms_eff.train.optim import OptimizerState
-from ms_eff.train.settings import TrainSettings
-from ms_eff.train.step import Forward, Step, TrainStep
 
 __all__ = ["bench_run", "export_run", "ranks_run"]
 
@@ -38,7 +36,7 @@ def bench_run(experiment: Experiment) -> Table:
         kinds=("forward", "train_step") if settings.train_step else ("forward",),
         warmup=settings.warmup,
         runs=settings.runs,
-        make_step=lambda model: _training_step(
+        make_step=lambda model: plain_step(
             model, experiment.config.train, settings.warmup + settings.runs
         ),
         seed=experiment.config.seed,
@@ -143,13 +141,3 @@ def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[
             f"{done.path}: verified, largest difference {done.difference.max_abs:.2e} "
             f"(tolerance {done.tolerance:g}, {done.difference.samples} samples)"
         )
-
-
-def _training_step(model: nn.Cell, settings: TrainSettings, rounds: int) -> TrainStep:
-    """Build the plain step of `ms-eff train`: no clipping, average, scaling or methods' changes.
-
-    The learning rate is too small to matter.
-    """
-    step = Step(model, Forward(model, nn.CrossEntropyLoss()), tuple(model.trainable_params()))
-    rates = np.full(10 * rounds + 100, 1e-6, np.float32)  # one entry a step, warm-up included
-    return TrainStep(step, OptimizerState(step.weights, settings, rates))

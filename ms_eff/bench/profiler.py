@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ms_eff.bench.timers import Comparison, Work, compare, in_turns
+from ms_eff.bench.timers import Comparison, Work, compare, in_turns, wait
 from ms_eff.errors import SetupError
 
-__all__ = ["ProfilerTimer", "kernel_ms"]
+__all__ = ["ProfilerTimer", "kernel_ms", "kernels_by_type"]
 
 # the rows of a trace that hold kernels: the CPU's, and an Ascend device's (that one not run here)
 _KERNELS = ("CPU OP", "Ascend Hardware")
@@ -79,13 +79,8 @@ def kernel_ms(events: Sequence[Mapping[str, Any]], began: Sequence[float]) -> li
     ...            {"ph": "X", "pid": 2, "ts": "10.0", "dur": "500"}], [9.0])
     [0.5]
     """
-    rows = {
-        event["pid"]
-        for event in events
-        if event.get("name") == "process_name" and event["args"].get("name") in _KERNELS
-    }
     taken = [0.0] * len(began)
-    found = [e for e in events if e.get("ph") == "X" and e["pid"] in rows]
+    found = _kernels(events)
     for event in found:
         run = bisect_right(began, float(event["ts"])) - 1
         if run >= 0:
@@ -95,6 +90,34 @@ def kernel_ms(events: Sequence[Mapping[str, Any]], began: Sequence[float]) -> li
             "rank_search.timer: MindSpore's profiler recorded no kernels here; use timer: wall"
         )
     return taken
+
+
+def kernels_by_type(work: Work, runs: int = 3) -> dict[str, float]:
+    """Return the kernels' time in one run by operator type, in milliseconds, largest first.
+
+    It should have run before, so that nothing is compiled now.
+
+    Raises:
+        SetupError: the profiler left no trace.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        with _quiet(), _profile(folder):
+            for _ in range(runs):
+                wait(work())
+        taken: dict[str, float] = {}
+        for event in _kernels(_events(Path(folder))):
+            kind = event["name"].rpartition("/")[2].partition("-op")[0]
+            taken[kind] = taken.get(kind, 0.0) + float(event["dur"]) / 1000.0 / runs
+    return dict(sorted(taken.items(), key=lambda item: -item[1]))
+
+
+def _kernels(events: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    rows = {
+        event["pid"]
+        for event in events
+        if event.get("name") == "process_name" and event["args"].get("name") in _KERNELS
+    }
+    return [event for event in events if event.get("ph") == "X" and event["pid"] in rows]
 
 
 def _profile(folder: str) -> Any:

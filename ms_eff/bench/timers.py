@@ -19,6 +19,7 @@ __all__ = [
     "compare",
     "in_turns",
     "summary",
+    "wait",
 ]
 
 Work = Callable[[], Any]
@@ -161,14 +162,14 @@ def in_turns(
 
 def _once(work: Work, clock: Callable[[], float]) -> float:
     start = clock()
-    _wait(work())
+    wait(work())
     return (clock() - start) * 1000.0
 
 
-def _wait(result: Any) -> None:
+def wait(result: Any) -> None:
     """Wait until a result is there: MindSpore returns before the device has finished."""
     if isinstance(result, (tuple, list)):
         for part in result:
-            _wait(part)
+            wait(part)
     elif hasattr(result, "asnumpy"):
         result.asnumpy()

@@ -15,7 +15,7 @@ from ms_eff.errors import PlanError
 from ms_eff.methods.lowrank.cells import LowRankCell, LowRankConv
 from ms_eff.methods.lowrank.settings import FreezeSettings
 
-__all__ = ["frozen_factors", "frozen_set", "trained_weights"]
+__all__ = ["Which", "frozen_factors", "frozen_set", "trained_weights"]
 
 Which = Literal["outer", "inner"]
 

@@ -131,10 +131,12 @@ class Targeting(Section):
     Attributes:
         threshold: least gain of a layer, as a share of its own time.
         tolerance: what counts as noise of the whole network's time, as a share.
+        share: decompose at most that share of the layers looked at, those that gain most.
     """
 
     threshold: float = Field(0.05, ge=0, lt=1)
     tolerance: float = Field(0.02, ge=0, lt=1)
+    share: float = Field(1.0, gt=0, le=1)
 
 
 class LowRankSettings(Section):

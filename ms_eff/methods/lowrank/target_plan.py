@@ -51,7 +51,13 @@ def targeted_plan(
         return taken / original * dense_ms[0]  # paired, so that drift of the machine cancels
 
     groups = _groups(plan, found, works)
-    result = target(groups, whole_ms, threshold=wishes.threshold, tolerance=wishes.tolerance)
+    result = target(
+        groups,
+        whole_ms,
+        threshold=wishes.threshold,
+        tolerance=wishes.tolerance,
+        most=int(wishes.share * len(found)) if wishes.share < 1 else None,
+    )
     for group, reason in result.dropped:
         for name in group.layers:
             found[name] = replace(found[name], rank=None, why=f"ORG: {reason}")

@@ -72,6 +72,7 @@ def target(
     *,
     threshold: float = 0.05,
     tolerance: float = 0.02,
+    most: int | None = None,
 ) -> Targeted:
     """Select the groups whose decomposition makes the whole network faster.
 
@@ -84,6 +85,7 @@ def target(
         threshold: least gain of a layer, as a share of its own time.
         tolerance: how much slower than predicted is noise, and how much faster than the original
             the result has to be, as shares.
+        most: layers to decompose at most; those that gain most each come first.
     """
     kept = [g for g in groups if g.dense_ms - g.ms > threshold * g.dense_ms]
     dropped = [
@@ -91,6 +93,9 @@ def target(
         for g in groups
         if g not in kept
     ]
+    if most is not None:
+        kept, beyond = _largest(kept, most)
+        dropped += [(g, f"others gain more, and at most {most} layers are wanted") for g in beyond]
     if not kept:
         return Targeted((), tuple(dropped))
     dense = whole_ms(())
@@ -108,6 +113,18 @@ def target(
         dropped += [(group, reason) for group in kept]
         kept, measured = [], dense
     return Targeted(tuple(kept), tuple(dropped), dense, _predicted(dense, kept), measured)
+
+
+def _largest(groups: Sequence[Group], most: int) -> tuple[list[Group], list[Group]]:
+    """Return groups of at most `most` layers together, by gain a layer, and the others."""
+    kept: list[Group] = []
+    beyond: list[Group] = []
+    left = most
+    for group in sorted(groups, key=lambda g: -g.gain_ms / len(g.layers)):
+        fits = len(group.layers) <= left
+        (kept if fits else beyond).append(group)
+        left -= len(group.layers) if fits else 0
+    return [g for g in groups if g in kept], beyond
 
 
 def _predicted(dense: float, kept: Sequence[Group]) -> float:

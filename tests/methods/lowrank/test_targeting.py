@@ -51,3 +51,19 @@ def test_without_a_candidate_nothing_is_timed():
         raise RuntimeError("timed")
 
     assert target([C], never).kept == ()
+
+
+def test_at_most_so_many_layers_are_kept_those_that_gain_most_each() -> None:
+    groups = [Group(("a", "b"), 10.0, 7.0, 2), Group(("c",), 10.0, 2.0, 1),
+              Group(("d", "e"), 10.0, 5.0, 2)]  # fmt: skip
+
+    def whole(kept):
+        return 100.0 - sum(group.gain_ms for group in kept)
+
+    assert [g.layers for g in target(groups, whole, most=3).kept] == [("c",), ("d", "e")]
+    assert [g.layers for g in target(groups, whole, most=1).kept] == [("c",)]
+    found = target(groups, whole, most=0)
+    assert found.kept == ()
+    assert {reason for _, reason in found.dropped} == {
+        "others gain more, and at most 0 layers are wanted"
+    }

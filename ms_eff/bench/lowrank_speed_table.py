@@ -1,0 +1,59 @@
+"""The speed table as Markdown, from the recorded rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["lines"]
+
+_TITLES = (
+    "network", "variant", "layers changed", "weights", "MACs",
+    "training", "of its bound", "wanted", "inference", "of its bound", "norms folded", "wanted",
+    "papers",
+)  # fmt: skip
+
+
+def lines(rows: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return the table's lines; gains in throughput against the dense network, in %.
+
+    Args:
+        rows: as `ms_eff.bench.lowrank_speed` records them.
+    """
+    table = ["| " + " | ".join(_TITLES) + " |", "|" + "---|" * len(_TITLES)]
+    return table + ["| " + " | ".join(_cells(row)) + " |" for row in rows.values()]
+
+
+def _cells(row: Mapping[str, Any]) -> list[str]:
+    case, training, inference = row["case"], row["training"], row["inference"]
+    folded = inference.get("folded")
+    paper = row.get("paper")
+    return [
+        case["model"],
+        case["variant"],
+        str(row["decomposed"]),
+        _change(row["params"]),
+        _change(row["macs"]),
+        _gain(training["speedup"]),
+        _share(training),
+        f"{row['wanted']['training']:+d}",
+        _gain(inference["speedup"]),
+        _share(inference),
+        _gain(folded["speedup"]) if folded else "no norms",
+        f"{row['wanted']['inference']:+d}",
+        f"{paper[0]:+.1f} / {paper[1]:+.1f}" if paper else "",
+    ]
+
+
+def _change(sizes: Mapping[str, int]) -> str:
+    return f"{100 * (sizes['changed'] / sizes['dense'] - 1):+.1f}"
+
+
+def _gain(speedup: Mapping[str, float]) -> str:
+    median, low, high = (100 * (speedup[key] - 1) for key in ("median", "p10", "p90"))
+    return f"{median:+.0f} ({low:+.0f} to {high:+.0f})"
+
+
+def _share(part: Mapping[str, Any]) -> str:
+    gain = 100 * (part["bound"] - 1)
+    return f"{100 * part['share_of_bound']:.0f} % of {gain:+.0f}"
