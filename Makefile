@@ -4,7 +4,7 @@ BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := configs/lowrank/demo_digits.yaml
 
-.PHONY: demo test test-all cross-check bench lint clean
+.PHONY: demo test test-all cross-check bench bench-lowrank lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -24,6 +24,11 @@ cross-check: .venv/.ready-dev
 
 bench: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.decompose
+
+# on a machine with nothing else to do: about an hour on two cores, a row at a time
+bench-lowrank: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.rank_agreement
+	$(BIN)/python -m ms_eff.bench.lowrank_speed
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

@@ -9,7 +9,6 @@ import argparse
 import json
 import resource
 import statistics
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_eff.bench import environment
-from ms_eff.errors import VerificationError
+from ms_eff.bench.child import measured_apart
 from ms_eff.files import replacing
 from ms_eff.runtime import prepare_cpu
 
@@ -138,13 +137,7 @@ def _row(case: Case, runs: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _in_process(name: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "ms_eff.bench.decompose", "--one", name]
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise VerificationError(f"{name}: decomposition failed: {last}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    return measured_apart(name, "ms_eff.bench.decompose", ["--one", name])
 
 
 def _peak_bytes() -> int:

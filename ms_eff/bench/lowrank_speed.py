@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -17,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from ms_eff.bench import environment
+from ms_eff.bench.child import measured_apart
 from ms_eff.bench.lowrank_speed_table import lines
-from ms_eff.errors import DataError, VerificationError
+from ms_eff.errors import DataError
 from ms_eff.files import read_json, replacing
 from ms_eff.runtime import ISA_VARIABLE, cpu_has_avx512, prepare_cpu
 
@@ -148,20 +148,16 @@ def _write(path: Path, rows: Mapping[str, Any], options: argparse.Namespace) -> 
 
 
 def _in_process(case: Case, options: argparse.Namespace) -> dict[str, Any]:
-    command = [
-        sys.executable, "-m", "ms_eff.bench.lowrank_speed", "--one", case.key,
-        "--batch", str(options.batch), "--size", str(options.size), "--runs", str(options.runs),
+    arguments = [
+        "--one", case.key, "--batch", str(options.batch), "--size", str(options.size),
+        "--runs", str(options.runs),
     ]  # fmt: skip
     variables = {**os.environ, "GLOG_v": "3"}
     if case.isa == "native":
         variables.pop(ISA_VARIABLE, None)
     elif cpu_has_avx512():
         variables[ISA_VARIABLE] = "AVX2"
-    done = _child(command, variables)
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise VerificationError(f"{case.key}: could not be measured: {last}")
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    found = measured_apart(case.key, "ms_eff.bench.lowrank_speed", arguments, variables)
     wanted = dict(zip(("training", "inference"), case.wanted, strict=True))
     found["wanted"], found["paper"] = wanted, case.paper
     found["case"] = {key: value for key, value in asdict(case).items() if key != "paper"}
@@ -169,10 +165,6 @@ def _in_process(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         100 * (found[kind]["speedup"]["median"] - 1) >= gain for kind, gain in wanted.items()
     )
     return found
-
-
-def _child(command: list[str], variables: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(command, capture_output=True, text=True, env=variables)
 
 
 if __name__ == "__main__":

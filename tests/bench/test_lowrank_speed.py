@@ -11,7 +11,6 @@ import pytest
 from ms_eff.bench import lowrank_speed, lowrank_speed_row
 from ms_eff.bench.lowrank_speed import Case
 from ms_eff.bench.lowrank_speed_table import lines
-from ms_eff.errors import VerificationError
 
 SMALL = {"width": 8, "stem": "cifar", "num_classes": 10}
 
@@ -52,15 +51,13 @@ def _row(gain: float) -> dict[str, Any]:
 def test_rows_are_kept_compared_and_printed(tmp_path: Path, monkeypatch, capsys) -> None:
     measured = []
 
-    def fake(command: list[str], _: Any) -> Any:
-        measured.append(command[command.index("--one") + 1])
-        done = type("Done", (), {"returncode": 0, "stderr": ""})()
-        done.stdout = "noise\n" + json.dumps(_row(0.3 if len(measured) == 1 else 0.9))
-        return done
+    def fake(what: str, *_: Any) -> Any:
+        measured.append(what)
+        return _row(0.3 if len(measured) == 1 else 0.9)
 
     cases = [Case("resnet50", name, {"ratio": 2.0}, (40, 50), (6.0, 7.0)) for name in ("a", "b")]
     monkeypatch.setattr(lowrank_speed, "CASES", {case.key: case for case in cases})
-    monkeypatch.setattr(lowrank_speed, "_child", fake)
+    monkeypatch.setattr(lowrank_speed, "measured_apart", fake)
     path = tmp_path / "speed.json"
     assert lowrank_speed.main(["--output", str(path), "--only", "b"]) == 1
     assert lowrank_speed.main(["--output", str(path)]) == 1  # the kept row is short of its demand
@@ -71,10 +68,3 @@ def test_rows_are_kept_compared_and_printed(tmp_path: Path, monkeypatch, capsys)
     assert table[3].startswith("| resnet50 | b | 3 | -50.0 | -25.0 | +30 (+0 to +100) |")
     assert "65 % of +100" in table[3]
     assert "+6.0 / +7.0" in capsys.readouterr().out
-
-
-def test_a_row_that_fails_is_named(tmp_path: Path, monkeypatch) -> None:
-    done = type("Done", (), {"returncode": 1, "stdout": "", "stderr": "x\nValueError: no"})()
-    monkeypatch.setattr(lowrank_speed, "_child", lambda *_: done)
-    with pytest.raises(VerificationError, match="resnet50: vanilla 2x: could not be measured: Val"):
-        lowrank_speed.main(["--output", str(tmp_path / "a.json")])

@@ -1,0 +1,36 @@
+"""A measurement in a process of its own, so that neither caches nor memory of another one count."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ms_eff.errors import VerificationError
+
+__all__ = ["measured_apart"]
+
+
+def measured_apart(
+    what: str, module: str, arguments: Sequence[str], variables: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """Run `python -m module arguments` and return the JSON object it prints last.
+
+    Args:
+        what: is measured, for messages.
+        module: to run.
+        arguments: of its command line.
+        variables: its environment; this process's if None.
+
+    Raises:
+        VerificationError: it failed; the message holds its last line.
+    """
+    command = [sys.executable, "-m", module, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    if done.returncode:
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
+        raise VerificationError(f"{what}: could not be measured: {last}")
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
