@@ -121,19 +121,23 @@ class Experiment:
     def new_model(self) -> nn.Cell:
         """Return the config's network with new weights, before any method."""
         settings = self.config.model
-        args = settings.args(
-            num_classes=self.data.num_classes, in_channels=self.data.image_shape[0]
-        )
+        args = self._model_args()
         return models.build(settings.name, **args, seed=self.config.seed)
+
+    def _model_args(self) -> dict[str, Any]:
+        """Return the model's arguments: the config's, and for the rest what the data ask for."""
+        channels, height, width = self.data.image_shape
+        size = height if height == width else (height, width)
+        return self.config.model.args(
+            num_classes=self.data.num_classes, in_channels=channels, image_size=size
+        )
 
     # stages
 
     def _dense(self) -> tuple[nn.Cell, dict[str, Any], bool]:
         """Return the network before any method: trained here, loaded, or new."""
         settings = self.config.model
-        args = settings.args(
-            num_classes=self.data.num_classes, in_channels=self.data.image_shape[0]
-        )
+        args = self._model_args()
         description: dict[str, Any] = {"model": {"name": settings.name, "args": args}, "plans": []}
         if self._has("dense"):
             return checkpoint.rebuild(self._model_path("dense")), description, True

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 __all__ = ["MODELS", "build", "check_args", "check_name", "names"]
 
 _RESNET = ("num_classes", "in_channels", "width", "stem", "zero_init_residual")
+_VIT = (
+    *("num_classes", "in_channels", "image_size", "patch_size"),
+    *("dim", "depth", "heads", "pool"),
+)
 
 # every builder takes `seed` besides: that of the initial weights
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -22,6 +26,13 @@ MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "resnet50": ("ms_eff.models.resnet:resnet50", _RESNET),
     "resnet101": ("ms_eff.models.resnet:resnet101", _RESNET),
     "resnet152": ("ms_eff.models.resnet:resnet152", _RESNET),
+    "vit": ("ms_eff.models.vit:vit", _VIT),
+    "vit_tiny_patch16": ("ms_eff.models.vit:vit_tiny_patch16", _VIT),
+    "vit_tiny_patch32": ("ms_eff.models.vit:vit_tiny_patch32", _VIT),
+    "vit_small_patch16": ("ms_eff.models.vit:vit_small_patch16", _VIT),
+    "vit_small_patch32": ("ms_eff.models.vit:vit_small_patch32", _VIT),
+    "vit_base_patch16": ("ms_eff.models.vit:vit_base_patch16", _VIT),
+    "vit_base_patch32": ("ms_eff.models.vit:vit_base_patch32", _VIT),
 }
 
 

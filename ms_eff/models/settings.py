@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from ms_eff.models.registry import check_args, check_name
+from ms_eff.models.registry import MODELS, check_args, check_name
 from ms_eff.section import Section
 
 __all__ = ["ModelSettings"]
+
+Size = Annotated[int, Field(ge=1)]
 
 
 class ModelSettings(Section):
@@ -24,15 +26,27 @@ class ModelSettings(Section):
         width: ResNet: channels of the first stage (the published networks have 64).
         stem: ResNet: `imagenet` (7x7 stride 2 and pool) or `cifar` (3x3 stride 1).
         zero_init_residual: ResNet: start each block as an identity.
+        image_size: ViT: side of the images, or [height, width]; left out, the data set's.
+        patch_size: ViT: side of a patch.
+        dim: ViT: channels of a token.
+        depth: ViT: number of blocks.
+        heads: ViT: attention heads; divide `dim`.
+        pool: ViT: the head sees the class `token`, or the `mean` over the patches.
     """
 
     name: str
     weights: Path | None = None
-    num_classes: int | None = Field(None, ge=1)
-    in_channels: int | None = Field(None, ge=1)
-    width: int | None = Field(None, ge=1)
+    num_classes: Size | None = None
+    in_channels: Size | None = None
+    width: Size | None = None
     stem: Literal["imagenet", "cifar"] | None = None
     zero_init_residual: bool | None = None
+    image_size: Size | tuple[Size, Size] | None = None
+    patch_size: Size | None = None
+    dim: Size | None = None
+    depth: Size | None = None
+    heads: Size | None = None
+    pool: Literal["token", "mean"] | None = None
 
     @field_validator("name")
     @classmethod
@@ -48,8 +62,11 @@ class ModelSettings(Section):
     def args(self, **defaults: Any) -> dict[str, Any]:
         """Return the arguments for `ms_eff.models.build`: those given, over `defaults`.
 
+        Defaults that the model does not take (a ResNet's image size) are left out.
+
         >>> ModelSettings(name="resnet18", width=16).args(num_classes=10)
         {'num_classes': 10, 'width': 16}
         """
         given = self.model_dump(exclude={"name", "weights"}, exclude_none=True)
-        return defaults | given
+        takes = MODELS[self.name][1]
+        return {key: value for key, value in defaults.items() if key in takes} | given

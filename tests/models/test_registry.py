@@ -8,7 +8,7 @@ import pytest
 
 from ms_eff import models
 from ms_eff.errors import ConfigError
-from ms_eff.models import registry, resnet
+from ms_eff.models import registry, resnet, vit
 
 
 def test_unknown_model_offers_the_nearest() -> None:
@@ -21,9 +21,10 @@ def test_unknown_argument_offers_the_nearest() -> None:
         models.build("resnet18", widht=8)
 
 
-@pytest.mark.parametrize("name", [n for n in models.names() if n.startswith("resnet")])
+@pytest.mark.parametrize("name", models.names())
 def test_registry_lists_what_the_builder_takes(name: str) -> None:
-    takes = inspect.signature(resnet.ResNet.__init__).parameters
+    family = resnet.ResNet if name.startswith("resnet") else vit.VisionTransformer
+    takes = inspect.signature(family.__init__).parameters
     listed = registry.MODELS[name][1]
     assert set(listed) == set(takes) - {"self", "block", "layers", "seed"}
 
