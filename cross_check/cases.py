@@ -62,6 +62,8 @@ _BASIC = {"block": "basic", "layers": [2, 2, 2, 2], "width": 8, "num_classes": 1
 _BOTTLENECK = {"block": "bottleneck", "layers": [1, 2, 1, 1], "width": 8, "num_classes": 10}
 _SHALLOW = {**_BOTTLENECK, "layers": [1, 1, 1, 1], "stem": "cifar"}
 
+_VIT = {"image_size": 16, "patch_size": 4, "dim": 24, "depth": 2, "heads": 3, "num_classes": 10}
+
 _MERGED_BIASES = ("*.conv1.bias", "*.conv3.bias")
 
 CASES: tuple[Case, ...] = (
@@ -89,6 +91,23 @@ CASES: tuple[Case, ...] = (
         (Twin("lowrank:resnet", "torchvision", {**_BASIC, "stem": "cifar"}),),
         {**_BASIC, "stem": "cifar", "ratio": 2.0},
         reference="lowrank:factors",
+    ),
+    Case(
+        "ViT, class token",
+        "vit",
+        Inputs((3, 3, 16, 16)),
+        (Twin("vit:plain_vit", "timm", _VIT), Twin("vit:hf_vit", "hf", _VIT)),
+        _VIT,
+        smooth=True,
+        zero=("*.attention.key.bias",),
+    ),
+    Case(
+        "ViT, mean pooling",
+        "vit",
+        Inputs((3, 3, 16, 16)),
+        (Twin("vit:plain_vit", "timm", {**_VIT, "pool": "mean"}),),
+        {**_VIT, "pool": "mean"},
+        smooth=True,
     ),
     Case(
         "low-rank dense",

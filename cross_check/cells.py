@@ -11,6 +11,7 @@ from mindspore import Tensor, nn
 from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.surgery import apply_lowrank
 from ms_eff.models.resnet import BasicBlock, Bottleneck, ResNet
+from ms_eff.models.vit import VisionTransformer
 
 __all__ = [
     "Subject",
@@ -20,6 +21,7 @@ __all__ = [
     "lowrank_resnet",
     "merged_resnet",
     "resnet",
+    "vit",
 ]
 
 
@@ -46,6 +48,11 @@ def resnet(
     one, two, three, four = layers
     cell = ResNet(kind, (one, two, three, four), width=width, num_classes=num_classes, stem=stem)
     return Subject(cell)
+
+
+def vit(**args: Any) -> Subject:
+    """Return a vision transformer; arguments as `VisionTransformer`'s."""
+    return Subject(VisionTransformer(**args))
 
 
 def lowrank_dense(C: int, S: int, rank: int) -> Subject:

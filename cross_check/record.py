@@ -156,17 +156,29 @@ def _snapshot(cell: nn.Cell, prefix: str) -> dict[str, np.ndarray]:
 
 
 def _renamed(arrays: dict[str, np.ndarray], twin: Twin) -> dict[str, np.ndarray]:
-    translate = _layer_name if twin.naming == "torch" else NAMINGS[twin.naming][0].to_theirs
+    """Give the arrays of each group (weights, gradients ...) the twin's names."""
+    groups: dict[str, dict[str, np.ndarray]] = {}
     renamed = {}
     for key, array in arrays.items():
         group, slash, name = key.partition("/")
         if slash:
-            theirs = translate(name)
-            if theirs is None:
-                raise KeyError(f"{twin.build}: '{name}' has no name in {twin.naming}'s naming")
-            key = f"{group}/{theirs}"
-        renamed[key] = array
+            groups.setdefault(group, {})[name] = array
+        else:
+            renamed[key] = array
+    for group, members in groups.items():
+        for name, array in _twin_names(members, twin).items():
+            renamed[f"{group}/{name}"] = array
     return renamed
+
+
+def _twin_names(arrays: dict[str, np.ndarray], twin: Twin) -> dict[str, np.ndarray]:
+    if twin.naming == "torch":
+        return {_layer_name(name): array for name, array in arrays.items()}
+    for naming in NAMINGS[twin.naming]:
+        named = naming.renamed(arrays)
+        if named is not None:
+            return named
+    raise KeyError(f"{twin.build}: a parameter has no name in {twin.naming}'s naming")
 
 
 def _layer_name(name: str) -> str:

@@ -2,7 +2,8 @@
 
 A row pairs a cell of ours with the same layer elsewhere. `{s}` stands for a number, `{s+1}` for
 one more than the other side's. What follows the cell's name (`weight`, or a low-rank factor's
-`0.weight`) is kept, with the last part renamed by the row's leaf table.
+`0.weight`) is kept, with the last part renamed by the row's leaf table. Layers that are one here
+and several there are joined and split by a `Join`.
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
-__all__ = ["NAMINGS", "NORM", "PLAIN", "Naming", "Row"]
+import numpy as np
+
+__all__ = ["NAMINGS", "NORM", "PLAIN", "Join", "Naming", "Row"]
+
+Arrays = dict[str, np.ndarray]
 
 PLAIN: Mapping[str, str] = {}
 # MindSpore's names of a normalisation's arrays -> torch's
@@ -26,19 +31,56 @@ NORM: Mapping[str, str] = {
 
 @dataclass(frozen=True)
 class Row:
-    """One kind of layer: our cell's name, its name there, and how its arrays are called."""
+    """One kind of layer: our cell's name, its name there, and how its arrays are called.
+
+    Without leaves (None) the names are those of arrays, and nothing may follow them.
+    """
 
     ours: str
     theirs: str
-    leaves: Mapping[str, str]
+    leaves: Mapping[str, str] | None
 
     def to_ours(self, key: str) -> str | None:
         """Translate their key, or return None if this row is about other layers."""
-        return _translate(key, self.theirs, self.ours, {v: k for k, v in self.leaves.items()})
+        back = None if self.leaves is None else {v: k for k, v in self.leaves.items()}
+        return _translate(key, self.theirs, self.ours, back)
 
     def to_theirs(self, key: str) -> str | None:
         """Translate our key, or return None if this row is about other layers."""
         return _translate(key, self.ours, self.theirs, self.leaves)
+
+
+@dataclass(frozen=True)
+class Join:
+    """Arrays that are one here, stacked along the first axis, and several there.
+
+    Attributes:
+        whole: the end of the name that the stack has in the naming's rows.
+        parts: the ends of their names, in the order of the stack.
+    """
+
+    whole: str
+    parts: tuple[str, ...]
+
+    def join(self, arrays: Arrays) -> Arrays:
+        """Stack their arrays; those of which a part is missing stay as they are."""
+        done = dict(arrays)
+        for key in arrays:
+            stem = key.removesuffix(self.parts[0])
+            names = [stem + part for part in self.parts]
+            if stem != key and all(name in arrays for name in names):
+                done[stem + self.whole] = np.concatenate([done.pop(name) for name in names])
+        return done
+
+    def split(self, arrays: Arrays) -> Arrays:
+        """Take the stacks apart again."""
+        done = dict(arrays)
+        for key in arrays:
+            stem = key.removesuffix(self.whole)
+            if stem != key:
+                pieces = np.split(done.pop(key), len(self.parts))
+                done |= {stem + part: a for part, a in zip(self.parts, pieces, strict=True)}
+        return done
 
 
 @dataclass(frozen=True)
@@ -49,11 +91,13 @@ class Naming:
         rows: tried in order; the first that fits decides.
         ignored: keys of theirs that have no counterpart here, as a regular expression.
         note: what a user of such weights should know.
+        joins: what is several arrays there; `rows` speak of the joined ones.
     """
 
     rows: tuple[Row, ...]
     ignored: str = r"(?!)"
     note: str = ""
+    joins: tuple[Join, ...] = ()
 
     @cached_property
     def _ignored(self) -> re.Pattern[str]:
@@ -79,28 +123,49 @@ class Naming:
         """
         return next((new for row in self.rows if (new := row.to_theirs(key)) is not None), None)
 
+    def join(self, arrays: Arrays) -> Arrays:
+        """Return their arrays with those joined that are one here."""
+        for join in self.joins:
+            arrays = join.join(arrays)
+        return arrays
+
+    def renamed(self, arrays: Arrays) -> Arrays | None:
+        """Return our arrays as theirs, or None if one of them has no name there."""
+        named = {self.to_theirs(key): array for key, array in arrays.items()}
+        if None in named:
+            return None
+        theirs = {str(key): array for key, array in named.items()}
+        for join in self.joins:
+            theirs = join.split(theirs)
+        return theirs
+
 
 _HOLE = re.compile(r"\{(\w+)([+-]\d+)?\}")
 
 
-def _translate(key: str, source: str, target: str, leaves: Mapping[str, str]) -> str | None:
-    found = _pattern(source).fullmatch(key)
+def _translate(key: str, source: str, target: str, leaves: Mapping[str, str] | None) -> str | None:
+    found = _pattern(source, leaves is not None).fullmatch(key)
     if found is None or (leaves and found["leaf"] not in leaves):
         return None
     # a hole's number counts from the same origin on both sides: {s+1} is written one higher
     origin = {hole[1]: int(found[hole[1]]) - int(hole[2] or 0) for hole in _HOLE.finditer(source)}
     cell = _HOLE.sub(lambda hole: str(origin[hole[1]] + int(hole[2] or 0)), target)
+    if leaves is None:
+        return cell
     return f"{cell}{found['inner']}.{leaves.get(found['leaf'], found['leaf'])}"
 
 
-def _pattern(template: str) -> re.Pattern[str]:
+@cache
+def _pattern(template: str, followed: bool) -> re.Pattern[str]:
     parts = []
     end = 0
     for hole in _HOLE.finditer(template):
         parts += [re.escape(template[end : hole.start()]), rf"(?P<{hole[1]}>\d+)"]
         end = hole.end()
     parts.append(re.escape(template[end:]))
-    return re.compile("".join(parts) + r"(?P<inner>(\.\w+)*)\.(?P<leaf>\w+)")
+    if followed:
+        parts.append(r"(?P<inner>(\.\w+)*)\.(?P<leaf>\w+)")
+    return re.compile("".join(parts))
 
 
 _COUNTER = r"\.num_batches_tracked$"
@@ -144,9 +209,56 @@ _RESNET_MINDCV = Naming(
     "as torchvision does: with the ImageNet stem, outputs differ slightly from MindCV's",
 )
 
+_TIMM_BLOCK = "blocks.{b}"
+_VIT_TIMM = Naming(
+    rows=(
+        Row(f"{_TIMM_BLOCK}.norm{{n}}", f"{_TIMM_BLOCK}.norm{{n}}", NORM),
+        Row("norm", "norm", NORM),
+        Row("fc_norm", "fc_norm", NORM),
+        Row("cls_token", "cls_token", None),
+        Row("pos_embed", "pos_embed", None),
+        Row("patch_embed.proj", "patch_embed.proj", PLAIN),
+        Row(f"{_TIMM_BLOCK}.attn.qkv", f"{_TIMM_BLOCK}.attn.qkv", PLAIN),
+        Row(f"{_TIMM_BLOCK}.attn.proj", f"{_TIMM_BLOCK}.attn.proj", PLAIN),
+        Row(f"{_TIMM_BLOCK}.mlp.fc{{n}}", f"{_TIMM_BLOCK}.mlp.fc{{n}}", PLAIN),
+        Row("head", "head", PLAIN),
+    ),
+)
+
+
+def _vit_hf(prefix: str) -> Naming:
+    """Return the naming of ViTForImageClassification (`vit.`) or of a bare ViTModel (``)."""
+    block, attention = f"{prefix}encoder.layer.{{b}}", ".attention.attention"
+    return Naming(
+        rows=(
+            Row("blocks.{b}.norm1", f"{block}.layernorm_before", NORM),
+            Row("blocks.{b}.norm2", f"{block}.layernorm_after", NORM),
+            Row("norm", f"{prefix}layernorm", NORM),
+            Row("cls_token", f"{prefix}embeddings.cls_token", None),
+            Row("pos_embed", f"{prefix}embeddings.position_embeddings", None),
+            Row("patch_embed.proj", f"{prefix}embeddings.patch_embeddings.projection", PLAIN),
+            Row("blocks.{b}.attn.qkv.weight", f"{block}{attention}.qkv.weight", None),
+            Row("blocks.{b}.attn.qkv.bias", f"{block}{attention}.qkv.bias", None),
+            Row("blocks.{b}.attn.proj", f"{block}.attention.output.dense", PLAIN),
+            Row("blocks.{b}.mlp.fc1", f"{block}.intermediate.dense", PLAIN),
+            Row("blocks.{b}.mlp.fc2", f"{block}.output.dense", PLAIN),
+            Row("head", "classifier", PLAIN),
+        ),
+        ignored=r"(^|\.)(pooler\.dense\.|embeddings\.mask_token$)",
+        joins=tuple(
+            Join(
+                f"{attention}.qkv.{leaf}",
+                tuple(f"{attention}.{part}.{leaf}" for part in ("query", "key", "value")),
+            )
+            for leaf in ("weight", "bias")
+        ),
+    )
+
+
 # library -> its namings, one a family of networks
 NAMINGS: dict[str, tuple[Naming, ...]] = {
     "torchvision": (_RESNET_TORCHVISION,),
-    "hf": (_RESNET_HF,),
+    "timm": (_RESNET_TORCHVISION, _VIT_TIMM),
+    "hf": (_RESNET_HF, _vit_hf("vit."), _vit_hf("")),
     "mindcv": (_RESNET_MINDCV,),
 }

@@ -15,6 +15,7 @@ from mindspore import Parameter, nn, ops
 from ms_eff.errors import ConfigError
 from ms_eff.models.attention import Attention
 from ms_eff.models.initial import lecun_normal, projection, truncated_normal
+from ms_eff.models.positions import resize_positions
 
 __all__ = [
     "Block",
@@ -191,6 +192,17 @@ class VisionTransformer(nn.Cell):
         if self.cls_token is not None:
             return self.norm(x[:, 0])
         return self.fc_norm(x.mean(1))
+
+    def fit_array(self, name: str, array: np.ndarray) -> tuple[np.ndarray, str] | None:
+        """Bring positions of another image size to this one's (see `load_weights`)."""
+        if name != "pos_embed" or array.shape[-1] != self.dim:
+            return None
+        resized = resize_positions(array, self.grid, prefix=int(self.pool == "token"))
+        if resized is None:
+            return None
+        positions, (rows, columns) = resized
+        new = f"{self.grid[0]} x {self.grid[1]}"
+        return positions, f"pos_embed: resampled from {rows} x {columns} patches to {new}"
 
 
 def _check(**sizes: int) -> None:

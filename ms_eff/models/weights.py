@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,12 +20,17 @@ __all__ = ["load_weights", "save_weights"]
 
 _OURS = "ours"
 
+# (parameter, misshapen array) -> (array of the right shape, what was done), or None
+Fit = Callable[[str, np.ndarray], tuple[np.ndarray, str] | None]
+
 
 def load_weights(cell: nn.Cell, path: str | Path, *, strict: bool = True) -> list[str]:
     """Load a weight file into a network; either everything that fits is loaded or nothing.
 
     Names may be the network's own or those of a library in `ms_eff.models.naming`; which ones is
-    found out. Values are cast to each parameter's dtype.
+    found out. Values are cast to each parameter's dtype. A network with a method
+    `fit_array(name, array)` may bring a misshapen array to its own shape (positions of another
+    image size), which the notes then say.
 
     Args:
         cell: the network, of the same architecture as the file's.
@@ -41,7 +47,7 @@ def load_weights(cell: nn.Cell, path: str | Path, *, strict: bool = True) -> lis
     """
     path = Path(path)
     parameters = dict(cell.parameters_and_names())
-    match = _best_match(read_arrays(path), parameters)
+    match = _best_match(read_arrays(path), parameters, getattr(cell, "fit_array", _unfit))
     problems = match.problems(parameters)
     if not match.arrays or (strict and any(problems)):
         raise CheckpointError(
@@ -52,9 +58,7 @@ def load_weights(cell: nn.Cell, path: str | Path, *, strict: bool = True) -> lis
     for name, array in match.arrays.items():
         _assign(parameters[name], array)
     notes = [f"{path.name}: {len(match.arrays)} arrays, {match.library} names"]
-    if match.note:
-        notes.append(match.note)
-    return notes + [f"left out: {problem}" for kind in problems for problem in kind]
+    return notes + match.notes + [f"left out: {problem}" for kind in problems for problem in kind]
 
 
 def save_weights(cell: nn.Cell, path: str | Path, *, naming: str = _OURS) -> None:
@@ -63,7 +67,7 @@ def save_weights(cell: nn.Cell, path: str | Path, *, naming: str = _OURS) -> Non
     Args:
         cell: the network.
         path: .safetensors or .ckpt; replaced if it exists.
-        naming: ``ours``, ``torchvision``, ``hf`` or ``mindcv``.
+        naming: ``ours``, ``torchvision``, ``timm``, ``hf`` or ``mindcv``.
 
     Raises:
         ConfigError: unknown naming.
@@ -85,11 +89,21 @@ class _Match:
     """A file's arrays under our names, and what did not fit."""
 
     library: str
-    note: str = ""
+    notes: list[str] = field(default_factory=list)
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     misshapen: dict[str, tuple[int, ...]] = field(default_factory=dict)
+
+    def add(self, name: str, array: np.ndarray, shape: tuple[int, ...], fit: Fit) -> None:
+        """Take an array of the right shape, or one that the network can bring to it."""
+        fitted = (array, "") if array.shape == shape else fit(name, array)
+        if fitted is None:
+            self.misshapen[name] = array.shape
+            return
+        self.arrays[name] = fitted[0]
+        if fitted[1]:
+            self.notes.append(fitted[1])
 
     def problems(self, parameters: dict[str, Parameter]) -> tuple[list[str], ...]:
         """Describe misshapen, missing and unexpected arrays."""
@@ -104,34 +118,42 @@ class _Match:
 _UNLESS_STRICT = ", or load with strict=False to take only what fits"
 
 
-def _best_match(arrays: dict[str, np.ndarray], parameters: dict[str, Parameter]) -> _Match:
+def _best_match(
+    arrays: dict[str, np.ndarray], parameters: dict[str, Parameter], fit: Fit
+) -> _Match:
     """Try every naming and keep the one under which most arrays have a parameter."""
     candidates: list[tuple[str, Naming | None]] = [(_OURS, None)]
     candidates += [(library, naming) for library, all_ in NAMINGS.items() for naming in all_]
-    translations = [
-        (library, naming, _translated(arrays, naming)) for library, naming in candidates
-    ]
-    library, naming, names = max(
-        translations, key=lambda t: sum(ours in parameters for ours in t[2].values())
+    library, naming, found, names = max(
+        ((library, naming, *_translated(arrays, naming)) for library, naming in candidates),
+        key=lambda candidate: sum(ours in parameters for ours in candidate[3].values()),
     )
-    match = _Match(library, naming.note if naming else "")
+    match = _Match(library, [naming.note] if naming and naming.note else [])
     given = {ours: theirs for theirs, ours in names.items()}
     for name, parameter in parameters.items():  # in the network's order: the first is the earliest
         if name not in given:
             match.missing.append(name)
-        elif arrays[given[name]].shape == tuple(parameter.shape):
-            match.arrays[name] = arrays[given[name]]
         else:
-            match.misshapen[name] = arrays[given[name]].shape
+            match.add(name, found[given[name]], tuple(parameter.shape), fit)
     match.unexpected = [theirs for theirs, ours in names.items() if ours not in parameters]
     return match
 
 
-def _translated(arrays: dict[str, np.ndarray], naming: Naming | None) -> dict[str, str]:
-    """Return the file's key -> our name; a key that no rule knows stays as it is."""
+def _translated(
+    arrays: dict[str, np.ndarray], naming: Naming | None
+) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return the file's arrays, joined where they are one here, and the key -> our name.
+
+    A key that no rule knows stays as it is.
+    """
     if naming is None:
-        return {key: key for key in arrays}
-    return {key: naming.to_ours(key) or key for key in arrays if not naming.ignores(key)}
+        return arrays, {key: key for key in arrays}
+    joined = naming.join(arrays)
+    return joined, {key: naming.to_ours(key) or key for key in joined if not naming.ignores(key)}
+
+
+def _unfit(name: str, array: np.ndarray) -> None:
+    """Say for networks without a `fit_array` that no array can be brought to another shape."""
 
 
 def _summary(problems: tuple[list[str], ...]) -> str:
@@ -149,10 +171,11 @@ def _assign(parameter: Parameter, array: np.ndarray) -> None:
 
 def _renamed(arrays: dict[str, np.ndarray], library: str, path: Path) -> dict[str, np.ndarray]:
     for naming in NAMINGS[library]:
-        names = {key: naming.to_theirs(key) for key in arrays}
-        if all(names.values()):
-            return {str(names[key]): array for key, array in arrays.items()}
-    unknown = next(key for key, name in names.items() if name is None)
+        named = naming.renamed(arrays)
+        if named is not None:
+            return named
+    unknown = [[key for key in arrays if not n.to_theirs(key)] for n in NAMINGS[library]]
     raise CheckpointError(
-        f"{path}: '{unknown}' has no name in {library}'s naming; save with naming='ours'"
+        f"{path}: '{min(unknown, key=len)[0]}' has no name in {library}'s naming; "
+        "save with naming='ours'"
     )

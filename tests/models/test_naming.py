@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from ms_eff import models
@@ -30,6 +31,28 @@ PAIRS = {
         "fc.weight": "classifier.weight",
     },
 }
+VIT_PAIRS = {
+    "timm": {
+        "cls_token": "cls_token",
+        "pos_embed": "pos_embed",
+        "patch_embed.proj.weight": "patch_embed.proj.weight",
+        "blocks.11.norm1.gamma": "blocks.11.norm1.weight",
+        "blocks.0.attn.qkv.bias": "blocks.0.attn.qkv.bias",
+        "blocks.0.mlp.fc2.first.weight": "blocks.0.mlp.fc2.first.weight",
+        "fc_norm.beta": "fc_norm.bias",
+        "head.weight": "head.weight",
+    },
+    "hf": {
+        "cls_token": "vit.embeddings.cls_token",
+        "pos_embed": "vit.embeddings.position_embeddings",
+        "patch_embed.proj.bias": "vit.embeddings.patch_embeddings.projection.bias",
+        "blocks.3.norm2.beta": "vit.encoder.layer.3.layernorm_after.bias",
+        "blocks.3.attn.proj.weight": "vit.encoder.layer.3.attention.output.dense.weight",
+        "blocks.3.mlp.fc1.weight": "vit.encoder.layer.3.intermediate.dense.weight",
+        "norm.gamma": "vit.layernorm.weight",
+        "head.bias": "classifier.bias",
+    },
+}
 
 
 @pytest.mark.parametrize(
@@ -40,6 +63,37 @@ def test_known_names(library: str, ours: str, theirs: str) -> None:
     naming = NAMINGS[library][0]
     assert naming.to_theirs(ours) == theirs
     assert naming.to_ours(theirs) == ours
+
+
+@pytest.mark.parametrize(
+    ("library", "ours", "theirs"),
+    [(library, *pair) for library, pairs in VIT_PAIRS.items() for pair in pairs.items()],
+)
+def test_known_names_of_vits(library: str, ours: str, theirs: str) -> None:
+    naming = NAMINGS[library][1]
+    assert naming.to_theirs(ours) == theirs
+    assert naming.to_ours(theirs) == ours
+
+
+def test_joined_arrays_are_split_in_the_order_of_the_stack_and_back() -> None:
+    naming = NAMINGS["hf"][1]
+    stack = np.arange(18.0).reshape(9, 2)
+    theirs = naming.renamed({"blocks.2.attn.qkv.weight": stack})
+    stem = "vit.encoder.layer.2.attention.attention"
+    assert list(theirs) == [f"{stem}.{part}.weight" for part in ("query", "key", "value")]
+    np.testing.assert_array_equal(theirs[f"{stem}.key.weight"], stack[3:6])
+    joined = naming.join(theirs)
+    assert [naming.to_ours(name) for name in joined] == ["blocks.2.attn.qkv.weight"]
+    np.testing.assert_array_equal(joined[f"{stem}.qkv.weight"], stack)
+
+
+def test_factors_of_a_joined_layer_have_no_names() -> None:
+    assert NAMINGS["hf"][1].renamed({"blocks.0.attn.qkv.first.weight": np.zeros((3, 2))}) is None
+
+
+def test_a_part_alone_is_not_joined() -> None:
+    arrays = {"vit.encoder.layer.0.attention.attention.query.weight": np.zeros((2, 2))}
+    assert NAMINGS["hf"][1].join(arrays).keys() == arrays.keys()
 
 
 @pytest.mark.parametrize("library", NAMINGS)

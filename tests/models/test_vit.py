@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import mindspore as ms
 import numpy as np
 import pytest
+from mindspore import ParameterTuple, nn, ops
 
 from ms_eff import models
+from ms_eff.bench.counts import count, totals
 from ms_eff.errors import ConfigError
+from ms_eff.models.naming import NAMINGS
+from tests.tolerances import FP32
 
 # timm's counts at 224 x 224, 1000 classes
 PARAMETERS = {
@@ -22,6 +27,99 @@ SMALL = {"image_size": 8, "patch_size": 4, "dim": 16, "depth": 2, "heads": 2, "n
 def test_parameter_count_is_timms(name: str) -> None:
     network = models.build(name)
     assert sum(p.size for p in network.trainable_params()) == PARAMETERS[name]
+
+
+def _images(batch: int = 3, side: int = 8) -> np.ndarray:
+    return np.random.default_rng(5).standard_normal((batch, 3, side, side), dtype=np.float32)
+
+
+def _liven(torch, twin) -> None:
+    """Move everything off its initial zeros and ones."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for weight in twin.parameters():
+            weight.add_(torch.randn_like(weight) * 0.2)
+
+
+class _Gradients(nn.Cell):
+    """Logits, and the gradients of sum(logits * cotangent): one graph."""
+
+    def __init__(self, network: nn.Cell) -> None:
+        super().__init__(auto_prefix=False)
+        self.network = network
+        weights = ParameterTuple(network.trainable_params())
+        self.gradient = ms.value_and_grad(self._scalar, None, weights, has_aux=True)
+
+    def _scalar(self, images: ms.Tensor, cotangent: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        logits = self.network(images)
+        return ops.reduce_sum(logits * cotangent), logits
+
+    def construct(self, images: ms.Tensor, cotangent: ms.Tensor):
+        return self.gradient(images, cotangent)
+
+
+@pytest.mark.parametrize(
+    ("twin_name", "library", "args"),
+    [
+        ("hf_vit", "hf", {}),
+        ("plain_vit", "timm", {"image_size": 12}),
+        ("plain_vit", "timm", {"pool": "mean"}),
+    ],
+)
+def test_forward_and_gradients_equal_torchs(twin_name, library, args, tmp_path) -> None:
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("transformers")
+    from safetensors.torch import save_file
+
+    from cross_check.twins import vit as twins
+
+    sizes = {**SMALL, **args}
+    twin = getattr(twins, twin_name)(**sizes).eval()
+    _liven(torch, twin)
+    save_file(twin.state_dict(), tmp_path / "twin.safetensors")
+    network = models.build("vit", **sizes)
+    notes = models.load_weights(network, tmp_path / "twin.safetensors")
+    assert notes[0].endswith(f"{library} names")
+
+    images = _images(side=sizes["image_size"])
+    cotangent = np.random.default_rng(6).standard_normal((3, 5), dtype=np.float32)
+    logits = twin(torch.from_numpy(images))
+    logits = getattr(logits, "logits", logits)
+    (logits * torch.from_numpy(cotangent)).sum().backward()
+    expected = {name: p.grad.numpy() for name, p in twin.named_parameters()}
+
+    (_, found_logits), gradients = _Gradients(network)(ms.Tensor(images), ms.Tensor(cotangent))
+    ours = {
+        p.name.removeprefix("network."): g.asnumpy()
+        for p, g in zip(network.trainable_params(), gradients, strict=True)
+    }
+    found = next(r for naming in NAMINGS[library] if (r := naming.renamed(ours)) is not None)
+    np.testing.assert_allclose(found_logits.asnumpy(), logits.detach().numpy(), FP32, FP32)
+    assert found.keys() == expected.keys()
+    for name, gradient in expected.items():
+        bound = FP32 * max(np.abs(gradient).max(), 1e-2)  # a bias of keys has none in truth
+        np.testing.assert_allclose(found[name], gradient, rtol=0, atol=bound, err_msg=name)
+
+
+def test_other_image_size_takes_resampled_positions(tmp_path) -> None:
+    saved = models.build("vit", **SMALL, seed=1)
+    models.save_weights(saved, tmp_path / "w.safetensors", naming="timm")
+    network = models.build("vit", **{**SMALL, "image_size": (8, 16)})
+    notes = models.load_weights(network, tmp_path / "w.safetensors")
+    assert notes[1] == "pos_embed: resampled from 2 x 2 patches to 2 x 4"
+    found, before = network.pos_embed.asnumpy(), saved.pos_embed.asnumpy()
+    np.testing.assert_array_equal(found[:, 0], before[:, 0])
+    # a row that is stretched keeps its mean, and rows are not mixed
+    stretched = found[:, 1:].reshape(2, 4, 16).mean(1)
+    np.testing.assert_allclose(stretched, before[:, 1:].reshape(2, 2, 16).mean(1), atol=1e-6)
+
+
+def test_macs_are_those_of_the_formula() -> None:
+    network = models.build("vit_small_patch16", depth=1)
+    dim, tokens = 384, 197
+    block = 12 * tokens * dim**2 + 2 * tokens**2 * dim
+    expected = 196 * 768 * dim + block + 1000 * dim
+    assert totals(count(network, (1, 3, 224, 224)))["macs"] == expected
 
 
 def test_seed_decides_the_initial_weights() -> None:

@@ -6,7 +6,9 @@ from mindspore import nn
 
 from ms_eff import models
 from ms_eff.errors import CheckpointError, ConfigError
-from ms_eff.models.formats import write_arrays
+from ms_eff.models.formats import read_arrays, write_arrays
+
+VIT = {"image_size": 8, "patch_size": 4, "dim": 8, "depth": 2, "heads": 2, "num_classes": 5}
 
 
 def _network(seed: int = 0, **args) -> nn.Cell:
@@ -28,6 +30,34 @@ def test_saved_weights_come_back_bit_for_bit(naming, suffix, tmp_path) -> None:
     assert notes[0] == f"w{suffix}: 102 arrays, {naming} names"
     for name, array in _arrays(saved).items():
         np.testing.assert_array_equal(_arrays(loaded)[name], array)
+
+
+@pytest.mark.parametrize("naming", ["ours", "timm", "hf"])
+def test_saved_vit_weights_come_back_bit_for_bit(naming, tmp_path) -> None:
+    saved, loaded = (models.build("vit", **VIT, seed=seed) for seed in (1, 2))
+    saved.norm.gamma.set_data(saved.norm.gamma + 0.5)
+    models.save_weights(saved, tmp_path / "w.safetensors", naming=naming)
+    notes = models.load_weights(loaded, tmp_path / "w.safetensors")
+    assert notes == [f"w.safetensors: 32 arrays, {naming} names"]
+    for name, array in _arrays(saved).items():
+        np.testing.assert_array_equal(_arrays(loaded)[name], array)
+
+
+def test_bare_hf_vit_gives_all_but_the_head(tmp_path) -> None:
+    models.save_weights(models.build("vit", **VIT, seed=1), tmp_path / "w.ckpt", naming="hf")
+    arrays = {k.removeprefix("vit."): a for k, a in read_arrays(tmp_path / "w.ckpt").items()}
+    bare = {k: a for k, a in arrays.items() if "classifier" not in k}
+    write_arrays(tmp_path / "bare.ckpt", bare | {"pooler.dense.weight": np.zeros((4, 4))})
+    network = models.build("vit", **VIT)
+    notes = models.load_weights(network, tmp_path / "bare.ckpt", strict=False)
+    assert notes[1:] == ["left out: 'head.weight' is missing", "left out: 'head.bias' is missing"]
+
+
+def test_positions_of_no_square_grid_are_misshapen(tmp_path) -> None:
+    network = models.build("vit", **VIT)
+    write_arrays(tmp_path / "w.ckpt", _arrays(network) | {"pos_embed": np.zeros((1, 8, 8))})
+    needle = "'pos_embed' expected shape (1, 5, 8), found (1, 8, 8)"
+    _refused(network, tmp_path / "w.ckpt", needle)
 
 
 def test_saved_torchvision_names_load_into_the_torch_twin(tmp_path) -> None:
@@ -125,6 +155,9 @@ def test_unknown_naming_offers_the_nearest(tmp_path) -> None:
 def test_parameter_without_a_name_there_is_refused(tmp_path) -> None:
     with pytest.raises(CheckpointError, match="'weight' has no name in hf's naming"):
         models.save_weights(nn.Dense(2, 2), tmp_path / "w.safetensors", naming="hf")
+    network = models.build("vit", **VIT, pool="mean")
+    with pytest.raises(CheckpointError, match=r"'fc_norm\.gamma' has no name in hf's naming"):
+        models.save_weights(network, tmp_path / "w.safetensors", naming="hf")
     assert not list(tmp_path.iterdir())
 
 

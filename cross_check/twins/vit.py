@@ -1,0 +1,134 @@
+"""A plain vision transformer in torch under timm's names, and the one of HF transformers.
+
+The plain one is written from the papers (arXiv:2010.11929, 1706.03762); it can pool by the mean,
+which transformers' cannot.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+__all__ = ["hf_vit", "plain_vit"]
+
+
+def plain_vit(
+    image_size: int,
+    patch_size: int,
+    dim: int,
+    depth: int,
+    heads: int,
+    num_classes: int,
+    in_channels: int = 3,
+    pool: str = "token",
+) -> nn.Module:
+    """Return a plain ViT that pools by the class `token` or by the `mean`."""
+    return _ViT(image_size, patch_size, dim, depth, heads, num_classes, in_channels, pool)
+
+
+def hf_vit(
+    image_size: int,
+    patch_size: int,
+    dim: int,
+    depth: int,
+    heads: int,
+    num_classes: int,
+    in_channels: int = 3,
+) -> nn.Module:
+    """Return transformers' ViTForImageClassification (its output has `.logits`)."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    config = ViTConfig(
+        hidden_size=dim,
+        num_hidden_layers=depth,
+        num_attention_heads=heads,
+        intermediate_size=4 * dim,
+        layer_norm_eps=1e-6,
+        image_size=image_size,
+        patch_size=patch_size,
+        num_channels=in_channels,
+        num_labels=num_classes,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
+    )
+    return ViTForImageClassification(config)
+
+
+class _Attention(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        images, tokens, dim = x.shape
+        width = dim // self.heads
+        q, k, v = self.qkv(x).view(images, tokens, 3, self.heads, width).unbind(2)
+        weights = torch.einsum("bnhd,bmhd->bhnm", q, k) / width**0.5
+        y = torch.einsum("bhnm,bmhd->bnhd", weights.softmax(-1), v)
+        return self.proj(y.reshape(images, tokens, dim))
+
+
+class _Mlp(nn.Module):
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(dim, 4 * dim)
+        self.fc2 = nn.Linear(4 * dim, dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.fc2(nn.functional.gelu(self.fc1(x)))
+
+
+class _Block(nn.Module):
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm1 = nn.LayerNorm(dim, eps=1e-6)
+        self.attn = _Attention(dim, heads)
+        self.norm2 = nn.LayerNorm(dim, eps=1e-6)
+        self.mlp = _Mlp(dim)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x + self.attn(self.norm1(x))
+        return x + self.mlp(self.norm2(x))
+
+
+class _PatchEmbed(nn.Module):
+    def __init__(self, channels: int, patch: int, dim: int) -> None:
+        super().__init__()
+        self.proj = nn.Conv2d(channels, dim, patch, patch)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.proj(x).flatten(2).transpose(1, 2)
+
+
+class _ViT(nn.Module):
+    def __init__(
+        self,
+        image_size: int,
+        patch: int,
+        dim: int,
+        depth: int,
+        heads: int,
+        num_classes: int,
+        channels: int,
+        pool: str,
+    ) -> None:
+        super().__init__()
+        self.patch_embed = _PatchEmbed(channels, patch, dim)
+        patches = (image_size // patch) ** 2
+        self.token = pool == "token"
+        if self.token:
+            self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
+        self.pos_embed = nn.Parameter(torch.zeros(1, patches + self.token, dim))
+        self.blocks = nn.Sequential(*(_Block(dim, heads) for _ in range(depth)))
+        setattr(self, "norm" if self.token else "fc_norm", nn.LayerNorm(dim, eps=1e-6))
+        self.head = nn.Linear(dim, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patch_embed(x)
+        if self.token:
+            x = torch.cat([self.cls_token.expand(len(x), -1, -1), x], dim=1)
+        x = self.blocks(x + self.pos_embed)
+        x = self.norm(x)[:, 0] if self.token else self.fc_norm(x.mean(1))
+        return self.head(x)
