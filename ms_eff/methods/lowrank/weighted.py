@@ -1,0 +1,170 @@
+"""Low-rank factors that lose least on real data, in closed form (ours; K-FAC: arXiv:1503.05671).
+
+A layer's second moments say what an error D = W - W' of its weight costs: G (n, n) of its inputs
+and F (S, S) of the loss gradients at its outputs. The loss is `tr(F D G D^T)`, the Kronecker form
+of the quadratic loss increase; F = I leaves the error of the layer's output, both left out the
+plain weight error. Weights are in MindSpore's layouts: (S, C), or (S, C, kh, kw) with n = C kh kw,
+the order of im2col patches. NumPy and SciPy only, exact, in float64.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy import linalg
+
+from ms_eff.methods.lowrank.core import leading_vectors, matmul, singular_values
+
+__all__ = [
+    "Root",
+    "damped",
+    "root",
+    "weighted_factors",
+    "weighted_loss",
+    "weighted_spectrum",
+    "whitened_factors",
+]
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Root:
+    """The symmetric root of a positive semidefinite matrix, and how to undo it.
+
+    Attributes:
+        half: (n, n), `half @ half` is the matrix.
+        inverse: (n, n), the pseudo-inverse of `half`: zero where the matrix has no rank.
+    """
+
+    half: Array
+    inverse: Array
+
+
+def root(matrix: ArrayLike) -> Root:
+    """Return the root of a symmetric positive semidefinite matrix of any rank.
+
+    Eigenvalues below `n eps` of the largest are rounding and count as zero, in both members.
+
+    Raises:
+        ValueError: it is not square, or not finite.
+
+    >>> found = root([[4.0, 0.0], [0.0, 0.0]])
+    >>> found.half.tolist(), found.inverse.tolist()
+    ([[2.0, 0.0], [0.0, 0.0]], [[0.5, 0.0], [0.0, 0.0]])
+    """
+    values, vectors = linalg.eigh(_square(matrix), driver="evd", check_finite=False)
+    kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
+    vectors, roots = np.ascontiguousarray(vectors[:, kept]), np.sqrt(values[kept])
+    return Root(matmul(vectors * roots, vectors.T), matmul(vectors / roots, vectors.T))
+
+
+def damped(matrix: ArrayLike, share: float) -> Array:
+    """Return a second moment plus `share` of its mean eigenvalue on the diagonal.
+
+    A matrix of zeros (gradients or inputs that vanish) becomes a tiny multiple of the identity:
+    nothing is known, and next to nothing is lost.
+
+    >>> damped([[2.0, 0.0], [0.0, 0.0]], 0.1).tolist()
+    [[2.1, 0.0], [0.0, 0.1]]
+    """
+    square = _square(matrix)
+    mean = float(np.trace(square)) / len(square)
+    return square + max(share * mean, float(np.finfo(np.float32).tiny)) * np.eye(len(square))
+
+
+def weighted_loss(error: ArrayLike, G: Array | None = None, F: Array | None = None) -> float:
+    """Return `tr(F D G D^T)` of an error D (S, n) or (S, C, kh, kw); a matrix left out is I.
+
+    >>> weighted_loss([[1.0, 2.0]], G=np.diag([3.0, 1.0]), F=np.array([[2.0]]))
+    14.0
+    """
+    missed = _matrix(error)
+    left = missed if F is None else matmul(np.asarray(F, np.float64), missed)
+    right = missed if G is None else matmul(missed, np.asarray(G, np.float64))
+    return max(float(np.sum(left * right)), 0.0)
+
+
+def weighted_spectrum(weight: ArrayLike, G: Array | None = None, F: Array | None = None) -> Array:
+    """Return the singular values of `F^(1/2) W G^(1/2)`, largest first.
+
+    The squares beyond R sum up to the least loss that a matrix of rank R can have.
+
+    Args:
+        weight: (S, C).
+        G: (C, C), or None for I.
+        F: (S, S), or None for I.
+    """
+    W = _matrix(weight)
+    left = W if F is None else matmul(root(F).half, W)
+    return singular_values(left if G is None else matmul(left, root(G).half))
+
+
+def weighted_factors(
+    weight: ArrayLike, rank: int, G: Array | None = None, F: Array | None = None
+) -> tuple[Array, Array]:
+    """Return `first` (rank, C) and `last` (S, rank) with the least `tr(F D G D^T)`.
+
+    The optimum is the truncated SVD of `F^(1/2) W G^(1/2)`, both roots undone (Eckart-Young). Each
+    column of `last` and row of `first` have equal norms, as those of `svd_factors`.
+
+    Args:
+        weight: (S, C).
+        rank: 1 .. min(S, C).
+        G: (C, C) of any rank, or None for I.
+        F: (S, S), or None for I; outputs in its null space become zero, so damp it.
+
+    Raises:
+        ValueError: a matrix is not finite, or the rank is out of range.
+
+    >>> first, last = weighted_factors(np.diag([3.0, 1.0]), 1, G=np.diag([1.0, 100.0]))
+    >>> (abs(last @ first)).round(12).tolist()
+    [[0.0, 0.0], [0.0, 1.0]]
+    """
+    W = _matrix(weight)
+    if not 1 <= rank <= min(W.shape):
+        raise ValueError(f"rank: expected 1 to {min(W.shape)}, got {rank}")
+    inputs = None if G is None else root(G).half
+    first, last = whitened_factors(W, rank, inputs, None if F is None else root(F))
+    norms = np.linalg.norm(first, axis=1), np.linalg.norm(last, axis=0)
+    scale = np.sqrt(np.divide(*norms, out=np.ones(rank), where=norms[1] > 0))
+    scale[scale == 0] = 1.0
+    return first / scale[:, None], last * scale
+
+
+def whitened_factors(
+    W: Array, rank: int, inputs: Array | None, gradients: Root | None
+) -> tuple[Array, Array]:
+    """Return the factors of `weighted_factors`, from the roots and without scaling.
+
+    With V the leading left vectors of `F^(1/2) W G^(1/2)` they are `V^T F^(1/2) W` and
+    `F^(-1/2) V`. No root of G is undone, so an ill-conditioned one costs no accuracy; and where G
+    has no rank, which leaves the optimum open, inputs never seen are treated as those that were.
+
+    Args:
+        W: (S, n).
+        rank: 1 .. S.
+        inputs: (n, n), the root of G; None for I.
+        gradients: root of F (S, S); None for I.
+    """
+    left = W if gradients is None else matmul(gradients.half, W)
+    V, _ = leading_vectors(left if inputs is None else matmul(left, inputs), rank)
+    return matmul(V.T, left), V if gradients is None else matmul(gradients.inverse, V)
+
+
+def _square(matrix: ArrayLike) -> Array:
+    array = np.asarray(matrix, dtype=np.float64)
+    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
+        raise ValueError(f"second moment: expected a square matrix, got shape {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"second moment: the {array.shape} matrix holds NaN or infinity")
+    return array
+
+
+def _matrix(weight: ArrayLike) -> Array:
+    array = np.asarray(weight, dtype=np.float64)
+    if array.ndim < 2 or 0 in array.shape:
+        raise ValueError(f"weight: expected (S, C) or (S, C, kh, kw), got shape {array.shape}")
+    return array.reshape(len(array), -1)
