@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from ms_eff.bench import environment
 from ms_eff.config import Config, load_config
 from ms_eff.files import replacing
-from ms_eff.methods.lowrank.budget import spectrum_losses
+from ms_eff.methods.lowrank.budget import spectrum_losses, tail_energies
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -32,17 +32,13 @@ Array = NDArray[np.float64]
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)
 
 
-def _tails(sigma: Array) -> Array:
-    """Energy that ranks 1 .. n leave out."""
-    kept = np.cumsum(sigma**2)
-    return np.maximum(kept[-1] - kept, 0.0)
-
-
 # what a layer loses at each rank, before the sum over layers is made small
 LOSSES: dict[str, Callable[[Array], Array]] = {
     "log of the energy kept": spectrum_losses,
-    "relative squared error": lambda sigma: _tails(sigma) / max(float(np.sum(sigma**2)), 1e-300),
-    "squared error": _tails,
+    "relative squared error": lambda sigma: (
+        tail_energies(sigma) / max(float(np.sum(sigma**2)), 1e-300)
+    ),
+    "squared error": tail_energies,
 }
 
 

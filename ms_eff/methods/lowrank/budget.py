@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Candidate", "allocate", "reachable", "spectrum_losses"]
+__all__ = ["Candidate", "allocate", "reachable", "spectrum_losses", "tail_energies"]
 
 Array = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -76,6 +76,16 @@ def spectrum_losses(sigma: Array) -> Array:
     if kept[-1] == 0:
         return np.zeros(len(sigma))
     return np.maximum(-np.log(kept / kept[-1]), 0.0)
+
+
+def tail_energies(sigma: Array) -> Array:
+    """Return the energy that ranks 1 .. n of a matrix with these singular values leave out.
+
+    >>> tail_energies(np.array([3.0, 1.0])).tolist()
+    [1.0, 0.0]
+    """
+    kept = np.cumsum(sigma**2)
+    return np.maximum(kept[-1] - kept, 0.0)
 
 
 def reachable(candidates: Sequence[Candidate]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,30 @@ from ms_eff.methods.lowrank.cells import (
     LowRankDense,
     LowRankEmbedding,
 )
-from ms_eff.methods.lowrank.core import svd_factors, truncation_error
+from ms_eff.methods.lowrank.core import truncation_error
+from ms_eff.methods.lowrank.criteria import WEIGHT, Criterion
 from ms_eff.methods.lowrank.layers import Layer, is_mindformers_linear, read_weight
-from ms_eff.methods.lowrank.tucker import block_diagonal, diagonal_blocks, tucker2, tucker_error
+from ms_eff.methods.lowrank.tucker import block_diagonal, composed, diagonal_blocks, tucker_error
 
-__all__ = ["empty_like", "factorize", "fill"]
+__all__ = ["Factors", "empty_like", "factorize", "fill"]
 
 Array = NDArray[np.float64]
 Shape = tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Factors:
+    """What stands in for a layer's weight.
+
+    Attributes:
+        weights: by factor, in MindSpore's layouts.
+        error: relative Frobenius error of the weight.
+        criterion_error: root of the share of the criterion's loss; None where that is `error`.
+    """
+
+    weights: dict[str, Array]
+    error: float
+    criterion_error: float | None
 
 
 def empty_like(layer: Layer, rank: Shape, branches: int = 1) -> LowRankCell:
@@ -57,24 +74,29 @@ def empty_like(layer: Layer, rank: Shape, branches: int = 1) -> LowRankCell:
     return new
 
 
-def factorize(layer: Layer, rank: Shape, branches: int = 1) -> tuple[dict[str, Array], float]:
-    """Return the factors' weights, in MindSpore's layouts, and the relative Frobenius error.
+def factorize(layer: Layer, rank: Shape, branches: int = 1, by: Criterion = WEIGHT) -> Factors:
+    """Return the factors' weights, in MindSpore's layouts, and their errors.
 
     Several branches keep the diagonal blocks of the core (arXiv:2407.20266, section 6).
     """
     weight = read_weight(layer)
     if layer.kind == "conv":
-        first, core, last = tucker2(weight, (rank[0], rank[1]))
+        first, core, last = by.tucker(layer, weight, (rank[0], rank[1]))
         core = diagonal_blocks(core, branches)
-        error = tucker_error(weight, first, block_diagonal(core, branches), last)
-        return {"first": first, "core": core, "last": last}, error
-    # (C, S): inputs by outputs; a table's rows are inputs already
-    matrix = weight if layer.kind == "embedding" else weight.reshape(weight.shape[:2]).T
-    W0, W1 = svd_factors(matrix, rank[0])
-    error = truncation_error(matrix, W0, W1)
+        full = block_diagonal(core, branches)
+        error = tucker_error(weight, first, full, last)
+        missed = by.error(layer, weight, composed(first, full, last))
+        return Factors({"first": first, "core": core, "last": last}, error, missed)
+    # (S, C): outputs by inputs; a table's rows are inputs
+    matrix = weight.T if layer.kind == "embedding" else weight.reshape(weight.shape[:2])
+    first, last = by.pair(layer, matrix, rank[0])
+    error = truncation_error(matrix, last, first)
+    missed = by.error(layer, matrix, last @ first)
+    if layer.kind == "embedding":
+        return Factors({"first": first.T, "last": last}, error, missed)
     taps = (1, 1) if layer.kind == "conv1x1" else ()
-    first = W0 if layer.kind == "embedding" else W0.T.reshape(*W0.T.shape, *taps)
-    return {"first": first, "last": W1.T.reshape(*W1.T.shape, *taps)}, error
+    named = {"first": first, "last": last}
+    return Factors({n: f.reshape(*f.shape, *taps) for n, f in named.items()}, error, missed)
 
 
 def fill(cell: LowRankCell, weights: Mapping[str, Array]) -> None:

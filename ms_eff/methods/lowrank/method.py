@@ -49,7 +49,11 @@ class LowRank(Method):
         if self.settings.merge is not None or (saved is not None and saved.merges):
             return self._merge(model, context, saved)
         compressed, plan, report = surgery.apply_lowrank(
-            model, self.settings, input_shape=context.input_shape
+            model,
+            self.settings,
+            input_shape=context.input_shape,
+            calibration=context.calibration() if context.calibration is not None else None,
+            loss=context.loss,
         )
         if not plan.layers:
             first = report[0]

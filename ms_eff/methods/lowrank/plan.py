@@ -13,7 +13,7 @@ from typing import Any
 
 from ms_eff.errors import PlanError, nearest
 from ms_eff.files import read_json, replacing
-from ms_eff.methods.lowrank.settings import KINDS
+from ms_eff.methods.lowrank.settings import CRITERIA, KINDS
 
 __all__ = ["FORMAT", "LayerPlan", "LowRankPlan", "max_ranks"]
 
@@ -89,7 +89,7 @@ class LowRankPlan:
 
     Attributes:
         layers: in the order of the network.
-        settings: what the plan was made from, for the record only.
+        settings: what the plan was made from; but for the criterion, for the record only.
 
     >>> plan = LowRankPlan((LayerPlan("fc", "dense", (10, 64), (4,)),))
     >>> LowRankPlan.from_json(plan.to_json()) == plan
@@ -107,6 +107,19 @@ class LowRankPlan:
         merged = [layer.kind == "bottleneck" for layer in self.layers]
         if any(merged) and not all(merged):
             raise PlanError("plan: bottlenecks and single layers in one plan; make it two")
+        if self.criterion not in CRITERIA:
+            hint = nearest(str(self.criterion), CRITERIA) or f"; known: {', '.join(CRITERIA)}"
+            raise PlanError(f"plan: settings: unknown criterion '{self.criterion}'{hint}")
+
+    @property
+    def criterion(self) -> str:
+        """Which error its layers are decomposed by; see `LowRankSettings`."""
+        return str(self.settings.get("criterion", "weight"))
+
+    @property
+    def calibration_samples(self) -> int:
+        """How many samples its criterion looks at."""
+        return int(self.settings.get("calibration_samples", 256))
 
     @property
     def merges(self) -> bool:

@@ -12,13 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ms_eff.errors import ConfigError, PlanError, nearest
-from ms_eff.methods.lowrank.budget import Candidate, allocate, reachable, spectrum_losses
-from ms_eff.methods.lowrank.core import align_rank, rank_for_ratio, singular_values
+from ms_eff.methods.lowrank.budget import Candidate, allocate, reachable
+from ms_eff.methods.lowrank.core import align_rank, rank_for_ratio
 from ms_eff.methods.lowrank.costs import LayerTimes, Positions, macs_of, weights_of
+from ms_eff.methods.lowrank.criteria import WEIGHT, Criterion
 from ms_eff.methods.lowrank.layers import Layer, read_weight
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan, max_ranks
 from ms_eff.methods.lowrank.settings import LowRankSettings, RatioRank
-from ms_eff.methods.lowrank.tucker import mode_spectra, tucker_ranks_for_ratio
+from ms_eff.methods.lowrank.tucker import tucker_ranks_for_ratio
 from ms_eff.methods.lowrank.vbmf import vbmf_rank, vbmf_tucker_ranks
 
 __all__ = ["NetworkSize", "Planned", "excluded", "make_plan"]
@@ -60,7 +61,8 @@ def make_plan(
     layers: Sequence[Layer],
     settings: LowRankSettings,
     size: NetworkSize,
-    losses: Losses = spectrum_losses,
+    losses: Losses | None = None,
+    by: Criterion = WEIGHT,
 ) -> Planned:
     """Choose layers and ranks; `settings.source` must not be `plan`.
 
@@ -68,20 +70,22 @@ def make_plan(
         layers: all those of the network.
         settings: what the user asks for.
         size: of the whole network.
-        losses: for budgets: singular values -> what ranks 1 .. n of that matrix lose.
+        losses: for budgets: singular values -> what ranks 1 .. n of that matrix lose; those of
+            the criterion if None.
+        by: the criterion of `settings.criterion`, with what it knows about the layers.
 
     Raises:
         PlanError: a pattern or the whole choice matches no layer, a rank is above its matrix, a
             budget is out of reach.
         ConfigError: a MACs budget without the shape of the network's input.
     """
-    skipped = {layer.name: excluded(layer, settings) for layer in layers}
+    skipped = {x.name: excluded(x, settings) or by.unknown(x) for x in layers}
     chosen = [layer for layer in layers if not skipped[layer.name]]
     _check_patterns(layers, chosen, settings)
     if settings.source in _CHOOSERS:
         choices = _CHOOSERS[settings.source](chosen, settings)
     else:
-        choices = _by_budget(chosen, settings, size, losses)
+        choices = _by_budget(chosen, settings, size, losses or by.losses, by)
     entries = []
     for layer in chosen:
         choice = choices[layer.name]
@@ -225,7 +229,11 @@ def _by_vbmf(layers: Sequence[Layer], settings: LowRankSettings) -> dict[str, Ch
 
 
 def _by_budget(
-    layers: Sequence[Layer], settings: LowRankSettings, size: NetworkSize, losses: Losses
+    layers: Sequence[Layer],
+    settings: LowRankSettings,
+    size: NetworkSize,
+    losses: Losses,
+    by: Criterion,
 ) -> dict[str, Choice]:
     key = settings.source
     share, total = getattr(settings, key), getattr(size, key)
@@ -233,7 +241,7 @@ def _by_budget(
         raise ConfigError(
             f"lowrank.{key} = {share}: needs the shape of the network's input; pass input_shape"
         )
-    candidates = [_candidate(layer, settings, size, losses) for layer in layers]
+    candidates = [_candidate(x, settings, size, list(map(losses, by.spectra(x)))) for x in layers]
     fixed = total - sum(candidate.dense_cost for candidate in candidates)
     least = fixed + reachable(candidates)
     if least > share * total:
@@ -248,20 +256,23 @@ def _by_budget(
 
 
 def _candidate(
-    layer: Layer, settings: LowRankSettings, size: NetworkSize, losses: Losses
+    layer: Layer,
+    settings: LowRankSettings,
+    size: NetworkSize,
+    losses: Sequence[NDArray[np.float64]],
 ) -> Candidate:
-    """Return all aligned ranks of a layer with their costs and losses."""
-    weight, divisor = read_weight(layer), _divisor(layer, settings)
+    """Return all aligned ranks of a layer with their costs and losses, a row of them a mode."""
+    divisor = _divisor(layer, settings)
     if layer.kind == "conv":
-        # the energies kept by both modes multiply: close to what Tucker-2 reaches after its sweeps
-        first, second = (losses(sigma) for sigma in mode_spectra(weight))
+        # tails of both modes bound the loss; energies kept multiply, close to what sweeps reach
+        first, second = losses
         S, C = layer.shape[:2]
         r1, r2 = np.meshgrid(_multiples(C, divisor), _multiples(S, divisor), indexing="ij")
         ranks = np.stack([r1.ravel(), r2.ravel()], axis=1)
         lost = _at(first, ranks[:, 0]) + _at(second, ranks[:, 1])
     else:
         ranks = _multiples(min(layer.shape[:2]), divisor)[:, None]
-        lost = _at(losses(singular_values(weight.reshape(weight.shape[:2]))), ranks[:, 0])
+        lost = _at(losses[0], ranks[:, 0])
     branches = _branches(layer, settings)
     dense = weights_of(layer.kind, layer.shape)
     smaller = weights_of(layer.kind, layer.shape, ranks.T, branches) < dense

@@ -10,6 +10,7 @@ from mindspore import Tensor, nn
 
 from ms_eff.errors import PlanError, nearest
 from ms_eff.methods.lowrank.cells import LowRankCell
+from ms_eff.methods.lowrank.criteria import WEIGHT, Criterion
 from ms_eff.methods.lowrank.factors import empty_like
 from ms_eff.methods.lowrank.layers import Layer, find_layers
 from ms_eff.methods.lowrank.merging import rebuild_merged
@@ -60,8 +61,11 @@ def stand_in(network: nn.Cell, plan: LowRankPlan | Mapping[str, Any], seed: int 
     return result
 
 
-def check_plan(plan: LowRankPlan, layers: Sequence[Layer]) -> None:
-    """Refuse a plan that does not fit the network in any layer; raises PlanError."""
+def check_plan(plan: LowRankPlan, layers: Sequence[Layer], by: Criterion = WEIGHT) -> None:
+    """Refuse a plan that does not fit the network in any layer; raises PlanError.
+
+    `by` is what the layers are to be decomposed by; to rebuild shapes takes none.
+    """
     if plan.merges:
         raise PlanError("plan: it merges bottlenecks; give it to ms_eff.merge_bottlenecks")
     known = {layer.name: layer for layer in layers}
@@ -71,8 +75,9 @@ def check_plan(plan: LowRankPlan, layers: Sequence[Layer]) -> None:
             raise PlanError(
                 f"plan: the network has no layer '{entry.name}'{nearest(entry.name, known)}"
             )
-        if layer.reason:
-            raise PlanError(f"plan: layer '{entry.name}' cannot be decomposed: {layer.reason}")
+        reason = layer.reason or by.unknown(layer)
+        if reason:
+            raise PlanError(f"plan: layer '{entry.name}' cannot be decomposed: {reason}")
         if (layer.kind, layer.shape) != (entry.kind, entry.shape):
             raise PlanError(
                 f"plan: layer '{entry.name}' is a {entry.kind} of {entry.shape} there, but a "

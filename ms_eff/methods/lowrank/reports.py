@@ -29,6 +29,9 @@ class LayerReport:
         decomposed: whether factors stand in for it.
         reason: why it stays; empty if it does not.
         search: what the rank search saw (`RankChoice`); None without one.
+        criterion: which error the factors were chosen by.
+        criterion_error: the root of the share of that criterion's loss; None where it is `error`,
+            or the layer stays.
     """
 
     layer: str
@@ -43,6 +46,8 @@ class LayerReport:
     decomposed: bool
     reason: str
     search: dict[str, Any] | None = None
+    criterion: str = "weight"
+    criterion_error: float | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Return JSON-able values."""

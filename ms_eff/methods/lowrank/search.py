@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -12,9 +12,11 @@ from mindspore import nn
 
 from ms_eff.bench.layers import layer_work
 from ms_eff.errors import ConfigError
+from ms_eff.methods.lowrank.calibrate import Batch, Loss, criterion_of
 from ms_eff.methods.lowrank.core import align_rank
 from ms_eff.methods.lowrank.cost_model import LayerWork
 from ms_eff.methods.lowrank.costs import weights_of
+from ms_eff.methods.lowrank.criteria import Criterion
 from ms_eff.methods.lowrank.latency import by_latency
 from ms_eff.methods.lowrank.layer_timers import LayerTimer, ModelledLayers, layer_timer
 from ms_eff.methods.lowrank.layers import Layer, find_layers, layer_positions, network_params
@@ -35,6 +37,9 @@ def search_ranks(
     input_shape: Sequence[int],
     input_dtype: Any = ms.float32,
     timer: LayerTimer | None = None,
+    calibration: Iterable[Batch] | None = None,
+    loss: Loss | None = None,
+    by: Criterion | None = None,
     **more: Any,
 ) -> tuple[LowRankPlan, dict[str, RankChoice]]:
     """Find each layer's rank by latency, or leave it whole (arXiv:2407.20266, Algorithm 1).
@@ -46,6 +51,9 @@ def search_ranks(
         input_shape: of the network's input, batch axis first.
         input_dtype: of that input.
         timer: in place of the one that `rank_search.timer` names.
+        calibration: data for the criteria `activation` and `two_sided`; see `apply_lowrank`.
+        loss: likewise.
+        by: the criterion with what it knows, if that was found before.
         **more: settings by keyword, as in `search_ranks(network, ratio=2.0, input_shape=...)`.
 
     Returns:
@@ -74,19 +82,20 @@ def search_ranks(
     if given.source == "macs":
         positions, macs = layer_positions(network, layers, tuple(input_shape), input_dtype)
         size = replace(size, macs=macs, positions=positions)
+    by = by or criterion_of(network, layers, given, calibration, loss)
     if given.source == "latency":
         planned, found = by_latency(
             network,
             layers,
             given,
-            partial(make_plan, layers),
+            partial(make_plan, layers, by=by),
             size,
             input_shape,
             input_dtype,
             timer,
         )
         return planned.plan, found
-    planned = make_plan(layers, given, size)
+    planned = make_plan(layers, given, size, by=by)
     planned, found = refine(network, layers, planned, given, input_shape, input_dtype, timer)
     return planned.plan, found
 

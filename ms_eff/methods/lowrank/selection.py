@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import mindspore as ms
@@ -10,7 +10,9 @@ from mindspore import nn
 
 from ms_eff.bench.whole import WholeTimer
 from ms_eff.errors import ConfigError
+from ms_eff.methods.lowrank.calibrate import Batch, Loss, criterion_of
 from ms_eff.methods.lowrank.layer_timers import LayerTimer
+from ms_eff.methods.lowrank.layers import find_layers
 from ms_eff.methods.lowrank.plan import LowRankPlan
 from ms_eff.methods.lowrank.settings import LowRankSettings, make_settings
 from ms_eff.methods.lowrank.surgery import apply_lowrank
@@ -28,6 +30,8 @@ def select_layers(
     input_dtype: Any = ms.float32,
     timer: LayerTimer | None = None,
     whole_timer: WholeTimer | None = None,
+    calibration: Iterable[Batch] | None = None,
+    loss: Loss | None = None,
     **more: Any,
 ) -> tuple[nn.Cell, LowRankPlan, Targeted]:
     """Decompose only those layers that make the whole network faster (after arXiv:2309.12412).
@@ -43,6 +47,8 @@ def select_layers(
         input_dtype: of that input.
         timer: of layers, in place of the one that `rank_search.timer` names.
         whole_timer: of networks, in place of the wall clock; gets the original and a candidate.
+        calibration: data for the criteria `activation` and `two_sided`; see `apply_lowrank`.
+        loss: likewise.
         **more: settings by keyword.
 
     Returns:
@@ -56,7 +62,11 @@ def select_layers(
     if settings is not None and more:
         raise ConfigError(f"select_layers: settings and {', '.join(more)} were given; give one")
     given = settings if isinstance(settings, LowRankSettings) else make_settings(settings or more)
-    plan, _, result = targeted_plan(network, given, input_shape, input_dtype, timer, whole_timer)
+    data = list(calibration) if calibration is not None else None  # it is read twice
+    by = criterion_of(network, find_layers(network), given, data, loss)
+    plan, _, result = targeted_plan(
+        network, given, input_shape, input_dtype, timer, whole_timer, by
+    )
     if not plan.layers:
         return network, plan, result
-    return apply_lowrank(network, plan)[0], plan, result
+    return apply_lowrank(network, plan, calibration=data, loss=loss)[0], plan, result

@@ -14,6 +14,7 @@ from ms_eff.section import Section
 
 __all__ = [
     "BUDGETS",
+    "CRITERIA",
     "KINDS",
     "SOURCES",
     "FreezeSettings",
@@ -24,6 +25,7 @@ __all__ = [
     "make_settings",
 ]
 
+CRITERIA = ("weight", "activation", "two_sided")
 # where ranks may come from; a user names exactly one
 SOURCES = ("ratio", "params", "macs", "latency", "rank", "ranks", "vbmf", "merge", "plan")
 BUDGETS = ("params", "macs", "latency")
@@ -171,6 +173,10 @@ class LowRankSettings(Section):
             is measured; see `RankSearch`.
         target: decompose only layers that make the whole network faster; `true`, or a mapping
             (see `Targeting`). Ranks come from the rank search.
+        criterion: which error is made small, and shared out by budgets: `weight`, that of the
+            weights; `activation`, that of the layers' outputs on real inputs; `two_sided`, what
+            it costs the loss. The last two need calibration data.
+        calibration_samples: how many of them are taken.
     """
 
     ratio: Ratio | None = None
@@ -191,6 +197,8 @@ class LowRankSettings(Section):
     freeze: FreezeSettings | None = None
     rank_search: RankSearch | None = None
     target: Targeting | None = None
+    criterion: Literal["weight", "activation", "two_sided"] = "weight"
+    calibration_samples: int = Field(256, ge=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -249,6 +257,14 @@ class LowRankSettings(Section):
             raise ValueError("a latency budget goes by measured gains already; drop target")
         if given != ["merge"] and "merge_bias" in self.model_fields_set:
             raise ValueError("merge_bias is about merging; drop it, or name merge")
+        if self.criterion == "weight" and "calibration_samples" in self.model_fields_set:
+            raise ValueError(
+                "calibration_samples is for criterion activation or two_sided; name one, or drop it"
+            )
+        if given == ["merge"] and self.criterion != "weight":
+            raise ValueError(
+                f"merge goes by the weight alone, not by criterion {self.criterion}; drop one"
+            )
         idle = self.model_fields_set & {"layers", "freeze"}
         if given == ["merge"] and idle:
             raise ValueError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +12,11 @@ import mindspore as ms
 from mindspore import nn
 
 from ms_eff.errors import ConfigError, PlanError
+from ms_eff.methods.lowrank.calibrate import Batch, Loss, criterion_of, make_criterion
 from ms_eff.methods.lowrank.cells import LowRankCell
 from ms_eff.methods.lowrank.costs import macs_of, weights_of
-from ms_eff.methods.lowrank.factors import empty_like, factorize, fill
+from ms_eff.methods.lowrank.criteria import Criterion
+from ms_eff.methods.lowrank.factors import Factors, empty_like, factorize, fill
 from ms_eff.methods.lowrank.latency import by_latency
 from ms_eff.methods.lowrank.layers import Layer, find_layers, layer_positions, network_params
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
@@ -37,6 +39,8 @@ def apply_lowrank(
     *,
     input_shape: Sequence[int] | None = None,
     input_dtype: Any = ms.float32,
+    calibration: Iterable[Batch] | None = None,
+    loss: Loss | None = None,
     **settings: Any,
 ) -> tuple[nn.Cell, LowRankPlan, list[LayerReport]]:
     """Return a copy of a network with low-rank factors in its layers' place (arXiv:2407.20266).
@@ -51,6 +55,9 @@ def apply_lowrank(
         input_shape: of the network's input, batch axis first; `macs` and `latency` budgets,
             `rank_search` and `target` need it, and the report has no MACs without it.
         input_dtype: of that input; an integer type for token ids.
+        calibration: batches of NumPy (inputs, labels) for the criteria `activation` and
+            `two_sided`; labels of None are drawn from the network's predictions.
+        loss: (outputs, labels) -> mean over the batch, for `two_sided`; cross entropy if None.
         **settings: see `LowRankSettings`.
 
     Returns:
@@ -60,6 +67,7 @@ def apply_lowrank(
     Raises:
         ConfigError: a setting is unknown or out of range.
         PlanError: the plan or the settings do not fit the network.
+        DataError: the network does not take the calibration data.
 
     >>> network = nn.SequentialCell(nn.Dense(64, 32), nn.ReLU(), nn.Dense(32, 10))
     >>> compressed, plan, report = apply_lowrank(network, ratio=2.0)
@@ -73,27 +81,28 @@ def apply_lowrank(
         positions, macs = layer_positions(network, layers, tuple(input_shape), input_dtype)
         size = NetworkSize(size.params, macs, positions)
     searched: Mapping[str, RankChoice] = {}
+    by = _criterion(network, layers, wanted, calibration, loss)
     if isinstance(wanted, LowRankPlan):
         if not wanted.layers:
             raise PlanError("plan: it names no layer, and would leave the network as it is")
-        check_plan(wanted, layers)
+        check_plan(wanted, layers, by)
         planned = Planned(wanted, {})
     else:
-        planned, searched = _planned(network, layers, wanted, size, input_shape, input_dtype)
+        planned, searched = _planned(network, layers, wanted, size, input_shape, input_dtype, by)
         if wanted.target is not None and not planned.plan.layers:
-            kept = [_report(x, None, 0.0, planned.skipped.get(x.name, ""), size) for x in layers]
+            kept = [_report(x, None, None, planned.skipped.get(x.name, ""), size) for x in layers]
             return network, planned.plan, _with_search(kept, searched)
     entries = {entry.name: entry for entry in planned.plan.layers}
     cells: dict[str, LowRankCell] = {}
     report = []
     for layer in layers:
-        entry, error = entries.get(layer.name), 0.0
+        entry, factors = entries.get(layer.name), None
         if entry is not None:
             cells[layer.name] = empty_like(layer, entry.rank, entry.branches)
-            weights, error = factorize(layer, entry.rank, entry.branches)
-            fill(cells[layer.name], weights)
+            factors = factorize(layer, entry.rank, entry.branches, by)
+            fill(cells[layer.name], factors.weights)
         reason = planned.skipped.get(layer.name, layer.reason or "not in the plan")
-        report.append(_report(layer, entry, error, reason, size))
+        report.append(_report(layer, entry, factors, reason, size, by.name))
     return swapped(network, layers, cells), planned.plan, _with_search(report, searched)
 
 
@@ -130,6 +139,22 @@ def branch(
     return apply_lowrank(network, **given)
 
 
+def _criterion(
+    network: nn.Cell,
+    layers: Sequence[Layer],
+    wanted: LowRankPlan | LowRankSettings,
+    calibration: Iterable[Batch] | None,
+    loss: Loss | None,
+) -> Criterion:
+    """Return what the plan or the settings are to be carried out by."""
+    if isinstance(wanted, LowRankSettings):
+        return criterion_of(network, layers, wanted, calibration, loss)
+    names = {entry.name for entry in wanted.layers}
+    chosen = [layer for layer in layers if layer.name in names and not layer.reason]
+    samples = wanted.calibration_samples
+    return make_criterion(network, chosen, wanted.criterion, calibration, samples, loss)
+
+
 def _planned(
     network: nn.Cell,
     layers: Sequence[Layer],
@@ -137,13 +162,14 @@ def _planned(
     size: NetworkSize,
     input_shape: Sequence[int] | None,
     input_dtype: Any,
+    by: Criterion,
 ) -> tuple[Planned, Mapping[str, RankChoice]]:
     """Make the plan, by latency where the settings say so; return what was timed besides."""
-    plan = partial(make_plan, layers)
+    plan = partial(make_plan, layers, by=by)
     if settings.target is not None:
         if input_shape is None:
             raise ConfigError("lowrank.target: needs the network's input; pass input_shape")
-        targeted, found, _ = targeted_plan(network, settings, input_shape, input_dtype)
+        targeted, found, _ = targeted_plan(network, settings, input_shape, input_dtype, by=by)
         whole = {name: choice.why for name, choice in found.items() if choice.rank is None}
         return Planned(targeted, {**plan(settings, size).skipped, **whole}), found
     if settings.source == "latency":
@@ -184,7 +210,12 @@ def _wanted(plan: Any, settings: Mapping[str, Any]) -> LowRankPlan | LowRankSett
 
 
 def _report(
-    layer: Layer, entry: LayerPlan | None, error: float, reason: str, size: NetworkSize
+    layer: Layer,
+    entry: LayerPlan | None,
+    factors: Factors | None,
+    reason: str,
+    size: NetworkSize,
+    criterion: str = "weight",
 ) -> LayerReport:
     rank, branches = (entry.rank, entry.branches) if entry else (None, 1)
     before, macs = weights_of(layer.kind, layer.shape), None
@@ -205,7 +236,9 @@ def _report(
         params_after=after,
         macs_before=macs,
         macs_after=macs_after,
-        error=error,
+        error=factors.error if factors else 0.0,
         decomposed=rank is not None,
         reason="" if rank is not None else reason,
+        criterion=criterion,
+        criterion_error=factors.criterion_error if factors else None,
     )

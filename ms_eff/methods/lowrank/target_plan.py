@@ -11,6 +11,7 @@ from mindspore import nn
 from ms_eff.bench.layers import layer_work
 from ms_eff.bench.whole import WholeTimer, wall_timer
 from ms_eff.methods.lowrank.cost_model import LayerWork
+from ms_eff.methods.lowrank.criteria import Criterion
 from ms_eff.methods.lowrank.layer_timers import LayerTimer
 from ms_eff.methods.lowrank.layers import find_layers
 from ms_eff.methods.lowrank.plan import LowRankPlan
@@ -30,12 +31,13 @@ def targeted_plan(
     input_dtype: Any,
     timer: LayerTimer | None = None,
     whole_timer: WholeTimer | None = None,
+    by: Criterion | None = None,
 ) -> tuple[LowRankPlan, dict[str, RankChoice], Targeted]:
     """Return the plan of `select_layers`, what was decided for each layer, and the reasons."""
     search = settings.rank_search or RankSearch()
     wishes = settings.target or Targeting()
     plan, found = search_ranks(
-        network, settings, input_shape=input_shape, input_dtype=input_dtype, timer=timer
+        network, settings, input_shape=input_shape, input_dtype=input_dtype, timer=timer, by=by
     )
     works = layer_work(network, find_layers(network), input_shape, input_dtype)
     whole_times = whole_timer or wall_timer(

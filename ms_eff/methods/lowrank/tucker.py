@@ -14,6 +14,7 @@ from ms_eff.methods.lowrank.core import leading_vectors, matmul, singular_values
 
 __all__ = [
     "block_diagonal",
+    "composed",
     "diagonal_blocks",
     "mode_spectra",
     "mode_unfoldings",
@@ -67,18 +68,24 @@ def tucker2(
     return U.T[:, :, None, None], core.reshape(r2, r1, *kernel), V[:, :, None, None]
 
 
+def composed(first: Array, core: Array, last: Array) -> Array:
+    """Return the kernel (S, C, kh, kw) that the three kernels of `tucker2` stand for."""
+    r2, r1, *kernel = core.shape
+    inner = matmul(_by_output(core).reshape(-1, r1), first[:, :, 0, 0])
+    flat = matmul(last[:, :, 0, 0], inner.reshape(r2, -1))
+    S, C = len(last), first.shape[1]
+    return flat.reshape(S, -1, C).transpose(0, 2, 1).reshape(S, C, *kernel)
+
+
 def tucker_error(weight: ArrayLike, first: Array, core: Array, last: Array) -> float:
     """Return `||weight - composed||_F / ||weight||_F` of `tucker2`'s kernels.
 
     A weight of zeros has the error 0.
     """
-    target = _by_output(weight)
-    S, k, C = target.shape
-    r2, r1 = core.shape[:2]
-    inner = matmul(_by_output(core).reshape(r2 * k, r1), first[:, :, 0, 0])
-    composed = matmul(last[:, :, 0, 0], inner.reshape(r2, k * C))
+    target = np.asarray(weight, dtype=np.float64)
     norm = float(np.linalg.norm(target))
-    return float(np.linalg.norm(target.reshape(S, -1) - composed)) / norm if norm else 0.0
+    missed = float(np.linalg.norm(target - composed(first, core, last)))
+    return missed / norm if norm else 0.0
 
 
 def tucker_params(shape: tuple[int, ...], ranks: tuple[int, int]) -> int:

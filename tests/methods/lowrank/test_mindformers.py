@@ -48,6 +48,21 @@ def test_types_and_orientation_are_kept(linear: Any) -> None:
     assert compressed.first.dtype == compressed.last.dtype == ms.float16
 
 
+@pytest.mark.parametrize("transpose_b", [True, False])
+def test_its_outputs_are_kept_by_real_inputs(linear: Any, transpose_b: bool) -> None:
+    layer = linear(12, 20, transpose_b=transpose_b, activation="gelu", compute_dtype=ms.float32)
+    randomise(layer)
+    x = np.array(images(8, 5, 12).asnumpy())
+    x[..., 4:] *= 1e-3  # four directions say it all: rank 4 is enough
+    compressed, _, (row,) = apply_lowrank(
+        layer, rank=4, criterion="two_sided", calibration=[(x, np.arange(40).reshape(8, 5) % 20)]
+    )
+    expected = run(layer, Tensor(x))
+    np.testing.assert_allclose(run(compressed, Tensor(x)), expected, atol=0.02)
+    assert row.criterion_error < 0.01 < 0.1 < row.error
+    assert layer.activation_flag
+
+
 def test_experts_are_left_alone(linear: Any) -> None:
     (layer,) = find_layers(linear(8, 8, expert_num=2))
     assert layer.reason == "it holds 2 experts; only plain layers are decomposed"
