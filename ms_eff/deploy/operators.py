@@ -15,7 +15,7 @@ class ExportError(UserError):
 
 # MindSpore 2.9.0's ONNX exporter, each met and tried
 _REMEDIES = {
-    "Erf": "use the tanh form of GELU, nn.GELU(approximate=True)",
+    "Erf": "use ms_eff.models.gelu.GELU, which is exported without it",
     "Rsqrt": "write 1 / ops.sqrt(x)",
     "CeLU": "use another activation, nn.ReLU or nn.GELU(approximate=True)",
     "InplaceAddExt": "write y = x + y instead of x += y",

@@ -14,6 +14,7 @@ from mindspore import Tensor, nn
 from ms_eff.bench.modes import execution_mode, inference
 from ms_eff.deploy.inputs import InputSpec
 from ms_eff.deploy.operators import ExportError, explain
+from ms_eff.deploy.substitutes import substituted
 
 __all__ = ["FORMATS", "write"]
 
@@ -52,7 +53,13 @@ def write(
         ExportError: the exporter lacks an operator, or the disk takes no more.
     """
     examples = [spec.example(dynamic_batch) for spec in inputs]
-    with inference(cell), execution_mode(ms.GRAPH_MODE), _strict(), _plain(folder) as plain:
+    with (
+        inference(cell),
+        substituted(cell, format),
+        execution_mode(ms.GRAPH_MODE),
+        _strict(),
+        _plain(folder) as plain,
+    ):
         target = str(plain / (stem + FORMATS[format]))
         try:
             if format == "onnx":

@@ -14,6 +14,7 @@ from mindspore import Parameter, nn, ops
 
 from ms_eff.errors import ConfigError
 from ms_eff.models.attention import Attention
+from ms_eff.models.gelu import GELU
 from ms_eff.models.initial import lecun_normal, projection, truncated_normal
 from ms_eff.models.positions import resize_positions
 
@@ -85,7 +86,7 @@ class Mlp(nn.Cell):
     def __init__(self, rng: np.random.Generator, dim: int, hidden: int) -> None:
         super().__init__()
         self.fc1 = projection(rng, dim, hidden)
-        self.act = nn.GELU(approximate=False)
+        self.act = GELU()
         self.fc2 = projection(rng, hidden, dim)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
@@ -183,7 +184,8 @@ class VisionTransformer(nn.Cell):
         """Return what the first block sees, ``(B, N, dim)``: the class token, if any, first."""
         x = self.patch_embed(x)
         if self.cls_token is not None:
-            token = ops.broadcast_to(self.cls_token, (x.shape[0], 1, self.dim))
+            # one token an image, without asking how many images: ONNX's batch axis may be free
+            token = self.cls_token + 0.0 * x[:, :1]
             x = self.concat((token, x))
         return x + self.pos_embed
 

@@ -11,8 +11,8 @@ from ms_eff.deploy.operators import explain
         (
             "Can not find key Erf in convert map. Exporting Erf operator is not yet supported.",
             "onnx",
-            "Net: the ONNX exporter has no operator Erf; use the tanh form of GELU, "
-            "nn.GELU(approximate=True), or export to MindIR",
+            "Net: the ONNX exporter has no operator Erf; use ms_eff.models.gelu.GELU, "
+            "which is exported without it, or export to MindIR",
         ),
         (
             "Exporting Foo operator is not yet supported.",

@@ -7,9 +7,10 @@ from mindspore import ParameterTuple, nn, ops
 
 from ms_eff import models
 from ms_eff.bench.counts import count, totals
+from ms_eff.deploy.export import export
 from ms_eff.errors import ConfigError
 from ms_eff.models.naming import NAMINGS
-from tests.tolerances import FP32
+from tests.tolerances import FP32, LAYER
 
 # timm's counts at 224 x 224, 1000 classes
 PARAMETERS = {
@@ -151,3 +152,14 @@ def test_initial_weights_are_truncated_normal() -> None:
 def test_bad_arguments_are_named(args, message) -> None:
     with pytest.raises(ConfigError, match=message):
         models.build("vit", **{**SMALL, **args})
+
+
+@pytest.mark.parametrize("format", ["mindir", "onnx"])
+def test_exported_file_gives_the_same_logits_at_any_batch_size(format, tmp_path) -> None:
+    if format == "onnx":
+        pytest.importorskip("onnxruntime")
+    network = models.build("vit", **SMALL)
+    done = export(network, tmp_path / f"vit.{format}", (2, 3, 8, 8), dynamic_batch=True)
+    assert done.difference.samples == 3
+    assert done.difference.within(LAYER)
+    assert not network.blocks[0].mlp.act.cdf.portable
