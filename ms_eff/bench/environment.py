@@ -14,7 +14,7 @@ from typing import Any
 
 from ms_eff import runtime
 
-__all__ = ["describe"]
+__all__ = ["cores", "describe"]
 
 _PACKAGES = ("ms_eff", "mindspore", "mindformers", "numpy", "onnxruntime")
 
@@ -35,7 +35,7 @@ def describe(command: str | Sequence[str] | None = None, seed: int | None = None
     return {
         "versions": _versions(),
         "device": runtime.describe_cpu() if target == "CPU" else target,
-        "cores": _cores() if target == "CPU" else None,
+        "cores": cores() if target == "CPU" else None,
         "isa": os.environ.get(runtime.ISA_VARIABLE, "native") if target == "CPU" else None,
         "mode": mode,
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -65,8 +65,9 @@ def _mindspore() -> tuple[str, str | None]:
     return str(ms.get_context("device_target")), mode
 
 
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):  # what this process may use, not what the machine has
+def cores() -> int:
+    """Return how many cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):  # not what the machine has
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
