@@ -22,7 +22,7 @@ test-all: .venv/.ready-dev
 cross-check: .venv/.ready-dev
 	$(BIN)/python -m cross_check run --results results/cross_check.json
 
-bench: .venv/.ready
+bench: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.bench.decompose
 	$(BIN)/python -m ms_eff.bench.vit
 

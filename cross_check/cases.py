@@ -63,6 +63,7 @@ _BOTTLENECK = {"block": "bottleneck", "layers": [1, 2, 1, 1], "width": 8, "num_c
 _SHALLOW = {**_BOTTLENECK, "layers": [1, 1, 1, 1], "stem": "cifar"}
 
 _VIT = {"image_size": 16, "patch_size": 4, "dim": 24, "depth": 2, "heads": 3, "num_classes": 10}
+_GQKVA = {"q_index": [0, 0, 0, 1, 1, 1], "kv_index": [0, 1, 2, 0, 1, 2]}
 
 _MERGED_BIASES = ("*.conv1.bias", "*.conv3.bias")
 
@@ -108,6 +109,21 @@ CASES: tuple[Case, ...] = (
         (Twin("vit:plain_vit", "timm", {**_VIT, "pool": "mean"}),),
         {**_VIT, "pool": "mean"},
         smooth=True,
+    ),
+    *(
+        Case(
+            f"ViT, {name}",
+            "vit",
+            Inputs((3, 3, 16, 16)),
+            (Twin("vit:plain_vit", "timm", {**_VIT, "heads": 6, **index}),),
+            {**_VIT, "heads": 6, "grouped": grouped},
+            smooth=True,
+        )
+        for name, grouped, index in (
+            ("GKVA-3", ("gkva", 3), {"q_index": [0, 0, 1, 1, 2, 2]}),
+            ("GQA-2", ("gqa", 2), {"kv_index": [0, 0, 0, 1, 1, 1]}),
+            ("GQKVA-2.3", ("gqkva", (2, 3)), _GQKVA),
+        )
     ),
     Case(
         "low-rank dense",

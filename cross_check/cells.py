@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from mindspore import Tensor, nn
 
+from ms_eff.methods.gqkva import convert_attention
 from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.surgery import apply_lowrank
+from ms_eff.models.heads import Groups
 from ms_eff.models.resnet import BasicBlock, Bottleneck, ResNet
 from ms_eff.models.vit import VisionTransformer
 
@@ -50,9 +52,10 @@ def resnet(
     return Subject(cell)
 
 
-def vit(**args: Any) -> Subject:
-    """Return a vision transformer; arguments as `VisionTransformer`'s."""
-    return Subject(VisionTransformer(**args))
+def vit(grouped: tuple[str, Groups] | None = None, **args: Any) -> Subject:
+    """Return a vision transformer, its attention in groups (kind, numbers) if that is given."""
+    cell: nn.Cell = VisionTransformer(**args)
+    return Subject(cell if grouped is None else convert_attention(cell, *grouped)[0])
 
 
 def lowrank_dense(C: int, S: int, rank: int) -> Subject:

@@ -15,6 +15,7 @@ _NAMES = {
     "apply_lowrank": "ms_eff.methods.lowrank.surgery",
     "branch": "ms_eff.methods.lowrank.surgery",
     "build_model": "ms_eff.models",
+    "convert_attention": "ms_eff.methods.gqkva.surgery",
     "count": "ms_eff.bench.counts",
     "export": "ms_eff.deploy.export",
     "fold_norms": "ms_eff.deploy.folding",

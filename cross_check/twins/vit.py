@@ -21,9 +21,17 @@ def plain_vit(
     num_classes: int,
     in_channels: int = 3,
     pool: str = "token",
+    q_index: list[int] | None = None,
+    kv_index: list[int] | None = None,
 ) -> nn.Module:
-    """Return a plain ViT that pools by the class `token` or by the `mean`."""
-    return _ViT(image_size, patch_size, dim, depth, heads, num_classes, in_channels, pool)
+    """Return a plain ViT that pools by the class `token` or by the `mean`.
+
+    With index vectors, head n takes query `q_index[n]` and key and value `kv_index[n]`
+    (arXiv:2311.03426), which are repeated here, head by head.
+    """
+    index = (q_index or list(range(heads)), kv_index or list(range(heads)))
+    attentions: list[nn.Module] = [_Attention(dim, heads, *index) for _ in range(depth)]
+    return _ViT(image_size, patch_size, dim, attentions, num_classes, in_channels, pool)
 
 
 def hf_vit(
@@ -55,16 +63,18 @@ def hf_vit(
 
 
 class _Attention(nn.Module):
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, heads: int, q_index: list[int], kv_index: list[int]) -> None:
         super().__init__()
-        self.heads = heads
-        self.qkv = nn.Linear(dim, 3 * dim)
+        self.heads, self.q_index, self.kv_index = heads, q_index, kv_index
+        self.sizes = (max(q_index) + 1, max(kv_index) + 1, max(kv_index) + 1)
+        self.qkv = nn.Linear(dim, sum(self.sizes) * (dim // heads))
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         images, tokens, dim = x.shape
         width = dim // self.heads
-        q, k, v = self.qkv(x).view(images, tokens, 3, self.heads, width).unbind(2)
+        q, k, v = self.qkv(x).view(images, tokens, -1, width).split(self.sizes, 2)
+        q, k, v = q[:, :, self.q_index], k[:, :, self.kv_index], v[:, :, self.kv_index]
         weights = torch.einsum("bnhd,bmhd->bhnm", q, k) / width**0.5
         y = torch.einsum("bhnm,bmhd->bnhd", weights.softmax(-1), v)
         return self.proj(y.reshape(images, tokens, dim))
@@ -81,10 +91,10 @@ class _Mlp(nn.Module):
 
 
 class _Block(nn.Module):
-    def __init__(self, dim: int, heads: int) -> None:
+    def __init__(self, dim: int, attention: nn.Module) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim, eps=1e-6)
-        self.attn = _Attention(dim, heads)
+        self.attn = attention
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = _Mlp(dim)
 
@@ -108,8 +118,7 @@ class _ViT(nn.Module):
         image_size: int,
         patch: int,
         dim: int,
-        depth: int,
-        heads: int,
+        attentions: list[nn.Module],
         num_classes: int,
         channels: int,
         pool: str,
@@ -121,7 +130,7 @@ class _ViT(nn.Module):
         if self.token:
             self.cls_token = nn.Parameter(torch.zeros(1, 1, dim))
         self.pos_embed = nn.Parameter(torch.zeros(1, patches + self.token, dim))
-        self.blocks = nn.Sequential(*(_Block(dim, heads) for _ in range(depth)))
+        self.blocks = nn.Sequential(*(_Block(dim, attention) for attention in attentions))
         setattr(self, "norm" if self.token else "fc_norm", nn.LayerNorm(dim, eps=1e-6))
         self.head = nn.Linear(dim, num_classes)
 
