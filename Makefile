@@ -3,8 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := configs/lowrank/demo_digits.yaml
+ACCURACY := results/lowrank_accuracy_cifar10
+# folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
+DATA ?= data/cifar-10-batches-bin
 
-.PHONY: demo test test-all cross-check bench bench-lowrank lint clean
+.PHONY: demo test test-all cross-check bench bench-lowrank bench-lowrank-accuracy lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -30,6 +33,11 @@ bench: .venv/.ready-dev
 bench-lowrank: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.rank_agreement
 	$(BIN)/python -m ms_eff.bench.lowrank_speed
+
+# about an hour on two cores; called again, it goes on where it stopped
+bench-lowrank-accuracy: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.lowrank_accuracy --data $(DATA) --output $(ACCURACY).json
+	$(BIN)/python -m ms_eff.report.lowrank_accuracy $(ACCURACY).json
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ms_eff.report.figures import label_axis, new_figure, svg
+from ms_eff.report.drawing import inline_svg, name_axes, panels
 from ms_eff.report.numbers import brief, dimensions
 from ms_eff.report.tables import Entry, Table
 
@@ -81,12 +81,12 @@ def curves_of(found: Sequence[Searched]) -> str | None:
     if not shown:
         return None
     rows = math.ceil(len(shown) / _COLUMNS)
-    figure, axes = new_figure(min(len(shown), _COLUMNS), rows, size=(2.9, 2.1))
+    figure, axes = panels(min(len(shown), _COLUMNS), rows, size=(2.9, 2.1))
     for axis, one in zip(axes, shown, strict=False):
         _panel(axis, one)
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
-    return svg(figure)
+    return inline_svg(figure)
 
 
 def _panel(axis: Any, one: Searched) -> None:
@@ -103,7 +103,7 @@ def _panel(axis: Any, one: Searched) -> None:
     if chosen in ranks:
         axis.plot([chosen], [times[ranks.index(chosen)]], color=mark, marker="D", markersize=7)
     axis.set_ylim(bottom=0)
-    label_axis(axis, "rank", "ms", title=f"{one.title}\n{dimensions(list(one.shape))}")
+    name_axes(axis, "rank", "ms", title=f"{one.title}\n{dimensions(list(one.shape))}")
 
 
 def _time(timing: Mapping[str, Any]) -> Entry:
