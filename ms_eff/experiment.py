@@ -207,7 +207,7 @@ class Experiment:
         self, stage: str, model: nn.Cell, description: dict[str, Any], rows: list[dict[str, Any]]
     ) -> None:
         """Save a stage's model and what it scores; the model is written last, as the mark of it."""
-        score = self._score(model)
+        score = self._last_score(rows) or self._score(model)
         total = counts.totals(counts.count(model, (1, *self.input_shape)))
         self.results.stages[stage] = {
             "accuracy": score.accuracy,
@@ -227,6 +227,12 @@ class Experiment:
             self.results.write()
             weights = {p.name: p.asnumpy() for p in model.get_parameters()}
             checkpoint.save(self._model_path(stage), weights, description)
+
+    def _last_score(self, rows: list[dict[str, Any]]) -> Score | None:
+        """Return what training itself found at its end, so that nothing is evaluated twice."""
+        if not rows or "accuracy" not in rows[-1]:
+            return None
+        return Score(rows[-1]["accuracy"], rows[-1]["loss"], len(self.data.test))
 
     def _score(self, model: nn.Cell) -> Score:
         return evaluate(model, self.feed.test())

@@ -35,7 +35,9 @@ VARIANTS: dict[str, dict[str, Any] | None] = {
 }
 
 # Learning rates at 128 images a step; they follow the batch. For fine-tuning, 0.02 was tried too,
-# on ResNet-18, seed 0: all four variants looked at (continued, vanilla, both freezings) end lower.
+# on ResNet-18, seed 0, where sequential freezing was 1.9 points behind unfrozen factors: all four
+# variants looked at (continued, vanilla, both freezings) end lower there. That look was at test
+# accuracy, so seed 0 is left out of the table.
 _BATCH, _PRETRAIN_LR, _FINE_TUNE_LR = 128, 0.1, 0.05
 
 
@@ -54,7 +56,7 @@ class Size(Section):
     """
 
     models: dict[str, Count] = Field(min_length=1)
-    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field((1, 2, 3), min_length=1)
     train_images: Count | None
     test_images: Count | None
     batch_size: Count = 64
