@@ -37,6 +37,7 @@ bench-lowrank: .venv/.ready
 # about an hour on two cores; called again, it goes on where it stopped
 bench-lowrank-accuracy: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.lowrank_accuracy --data $(DATA) --output $(ACCURACY).json
+	$(BIN)/python -m ms_eff.bench.accuracy_timing $(ACCURACY).json --work runs/lowrank_accuracy
 	$(BIN)/python -m ms_eff.report.lowrank_accuracy $(ACCURACY).json
 
 lint: .venv/.ready-dev

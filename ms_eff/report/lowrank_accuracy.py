@@ -16,7 +16,7 @@ from typing import Any
 from ms_eff.bench.accuracy_rows import read_rows
 from ms_eff.bench.accuracy_sizes import VARIANTS
 from ms_eff.errors import SetupError, UserError
-from ms_eff.files import replacing
+from ms_eff.files import read_json, replacing
 from ms_eff.report.drawing import legend, name_axes, panels, style, svg_file
 from ms_eff.report.numbers import MISSING, exact, short
 
@@ -33,31 +33,38 @@ PAPER = {
 }
 _COLUMNS = (
     "model", "variant", "layers decomposed", "parameters", "MACs", "before, %", "accuracy, %",
-    "against continued", "training seconds", "without compiling", "papers, ImageNet",
+    "against continued", "training seconds", "papers, ImageNet",
 )  # fmt: skip
+_WALL = "Seconds are those of training, compiling included, without evaluation."
+_ALONE = (
+    "Seconds are steps times the median training step, timed apart, in turns, with nothing else on "
+    "the machine."
+)
 _BOUND = 1.0  # points that sequential freezing may lie below unfrozen fine-tuning
 
 
-def markdown(results: Mapping[str, Any]) -> str:
+def markdown(results: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> str:
     """Return the table, and below it what it was measured on and what it says.
 
     Args:
         results: `settings`, `calls` and `rows` of `ms_eff.bench.lowrank_accuracy`.
+        timing: of `ms_eff.bench.accuracy_timing`: seconds then are steps times the step's median
+            on a machine left alone, in place of what the runs took.
     """
-    rows: Sequence[Row] = results["rows"]
+    rows = _timed(results["rows"], results["settings"], timing)
     lines = [
         f"| {' | '.join(_COLUMNS)} |",
         f"|{'---|' * len(_COLUMNS)}",
         *(f"| {' | '.join(_cells(rows, *key))} |" for key in _keys(rows)),
         "",
-        _about(results),
+        _about(results, timing),
         "",
         *(f"- {line}" for line in (*_verdicts(rows), *_notes(rows))),
     ]
     return "\n".join(lines).rstrip() + "\n"
 
 
-def plot(results: Mapping[str, Any]) -> str:
+def plot(results: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> str:
     """Return an SVG file: accuracy over seconds of fine-tuning, one panel a model.
 
     Bars reach one standard deviation over the seeds; the dotted line is the dense network that all
@@ -66,7 +73,7 @@ def plot(results: Mapping[str, Any]) -> str:
     Raises:
         SetupError: matplotlib is not installed.
     """
-    rows: Sequence[Row] = results["rows"]
+    rows = _timed(results["rows"], results["settings"], timing)
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure, axes = panels(max(len(models), 1))
     for axis, model in zip(axes, models, strict=False):
@@ -99,12 +106,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         results = read_rows(options.rows)
+        beside = options.rows.with_name(f"{options.rows.stem}_time.json")
+        timing = read_json(beside, SetupError) if beside.exists() else None
         with replacing(options.rows.with_suffix(".svg"), SetupError) as temporary:
-            temporary.write_text(plot(results), encoding="utf-8")
+            temporary.write_text(plot(results, timing), encoding="utf-8")
     except UserError as error:
         print(f"lowrank_accuracy: {error}", file=sys.stderr)
         return 2
-    print(markdown(results), end="")
+    print(markdown(results, timing), end="")
     return 0
 
 
@@ -141,12 +150,29 @@ def _cells(rows: Sequence[Row], model: str, variant: str) -> list[str]:
         _mean([100 * row["accuracy"] for row in found], 2),
         MISSING if variant in ("dense", "continued") else _mean(_gaps(found, rows), 2, sign="+"),
         _mean([row["seconds"] for row in found], 0),
-        _mean([r["steady_seconds"] for r in found if r["steady_seconds"] is not None], 0),
         paper,
     ]
 
 
-def _about(results: Mapping[str, Any]) -> str:
+def _timed(
+    rows: Sequence[Row], settings: Mapping[str, Any], timing: Mapping[str, Any] | None
+) -> list[Row]:
+    """Return the rows with the seconds that a timing gives them."""
+    if timing is None:
+        return list(rows)
+    found: list[Row] = []
+    for row in rows:
+        step = timing["steps"].get(row["model"], {}).get(row["variant"])
+        if step is None:
+            found.append(row)
+            continue
+        steps = row["epochs"] * (row["train_images"] // settings["batch_size"])
+        seconds = steps * step["median_ms"] / 1000
+        found.append({**row, "seconds": seconds, "steady_seconds": seconds})
+    return found
+
+
+def _about(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> str:
     """Say in one paragraph what the table was measured on."""
     rows, calls, settings = results["rows"], results["calls"], results["settings"]
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(row["seed"] for row in rows))
@@ -161,7 +187,7 @@ def _about(results: Mapping[str, Any]) -> str:
         f"{settings['fine_tune_epochs']} of fine-tuning for every variant, from the same dense "
         f"weights, with the same schedule and order of the data; seeds {seeds}: mean ± standard "
         f"deviation. `continued` is the dense network fine-tuned as long; gaps to it, in points, "
-        f"are taken seed by seed. Seconds are those of training, without evaluation. All of it "
+        f"are taken seed by seed. {_WALL if timing is None else _ALONE} All of it "
         f"took {minutes:.0f} minutes on {first['device']}{cores}, MindSpore "
         f"{first['versions'].get('mindspore', MISSING)}, {first['date'][:10]}."
     )

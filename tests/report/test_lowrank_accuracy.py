@@ -92,10 +92,19 @@ def test_sequential_freezing_is_held_to_a_point(gap: float, words: str) -> None:
     assert f"-{100 * gap:.2f} points: {words} 1 point" in markdown(results(rows))
 
 
+def test_seconds_of_a_step_timed_apart_take_the_place_of_the_runs() -> None:
+    timing = {"steps": {"resnet18": {"vanilla": {"median_ms": 50.0}}}}
+    text = markdown(results(), timing)
+    found = table(text)
+    # 4 epochs of 78 whole batches of 64
+    assert found["vanilla"]["training seconds"] == "16 ± 0"
+    assert found["continued"]["training seconds"] == "31 ± 1"
+    assert "timed apart, in turns, with nothing else" in text
+
+
 def test_one_seed_has_no_deviation() -> None:
     found = table(markdown(results([row("vanilla", 0, steady_seconds=None)])))["vanilla"]
     assert found["accuracy, %"] == "60.00"
-    assert found["without compiling"] == "–"  # noqa: RUF001
     assert found["against continued"] == "–"  # noqa: RUF001
 
 
