@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ms_eff.methods.lowrank.plan import LowRankPlan
 
-__all__ = ["LOSSES", "compare", "main"]
+__all__ = ["LOSSES", "compare", "main", "uniform_plan"]
 
 Array = NDArray[np.float64]
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)
@@ -107,12 +107,12 @@ def _plans(network: nn.Cell, share: float) -> Iterator[tuple[str, LowRankPlan]]:
     from ms_eff.methods.lowrank.settings import LowRankSettings
 
     layers, size = find_layers(network), NetworkSize(network_params(network))
-    yield "uniform ratio", _uniform(layers, size, share)
+    yield "uniform ratio", uniform_plan(layers, size, share)
     for name, losses in LOSSES.items():
         yield name, make_plan(layers, LowRankSettings(params=share), size, losses).plan
 
 
-def _uniform(layers: Any, size: Any, share: float) -> LowRankPlan:
+def uniform_plan(layers: Any, size: Any, share: float) -> LowRankPlan:
     """Return the plan of the smallest ratio whose network is within the share."""
     from ms_eff.methods.lowrank.costs import weights_of
     from ms_eff.methods.lowrank.planner import make_plan

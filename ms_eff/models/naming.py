@@ -255,10 +255,25 @@ def _vit_hf(prefix: str) -> Naming:
     )
 
 
+_EFFICIENTNET = Naming(
+    rows=(
+        Row("conv_stem", "_conv_stem", PLAIN),
+        Row("conv_head", "_conv_head", PLAIN),
+        Row("bn{c}", "_bn{c}", NORM),
+        Row("blocks.{b}.bn{c}", "_blocks.{b}._bn{c}", NORM),
+        Row("blocks.{b}.expand_conv", "_blocks.{b}._expand_conv", PLAIN),
+        Row("blocks.{b}.depthwise_conv", "_blocks.{b}._depthwise_conv", PLAIN),
+        Row("blocks.{b}.project_conv", "_blocks.{b}._project_conv", PLAIN),
+        Row("fc", "_fc", PLAIN),
+    ),
+    ignored=_COUNTER,
+)
+
 # library -> its namings, one a family of networks
 NAMINGS: dict[str, tuple[Naming, ...]] = {
     "torchvision": (_RESNET_TORCHVISION,),
     "timm": (_RESNET_TORCHVISION, _VIT_TIMM),
     "hf": (_RESNET_HF, _vit_hf("vit."), _vit_hf("")),
     "mindcv": (_RESNET_MINDCV,),
+    "efficientnet_pytorch": (_EFFICIENTNET,),
 }

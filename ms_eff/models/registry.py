@@ -21,6 +21,10 @@ _VIT = (
 
 # every builder takes `seed` besides: that of the initial weights
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "efficientnet_lite0": (
+        "ms_eff.models.efficientnet_lite:efficientnet_lite0",
+        ("num_classes", "in_channels"),
+    ),
     "resnet18": ("ms_eff.models.resnet:resnet18", _RESNET),
     "resnet34": ("ms_eff.models.resnet:resnet34", _RESNET),
     "resnet50": ("ms_eff.models.resnet:resnet50", _RESNET),

@@ -8,7 +8,7 @@ import pytest
 
 from ms_eff import models
 from ms_eff.errors import ConfigError
-from ms_eff.models import registry, resnet, vit
+from ms_eff.models import efficientnet_lite, registry, resnet, vit
 
 
 def test_unknown_model_offers_the_nearest() -> None:
@@ -23,7 +23,12 @@ def test_unknown_argument_offers_the_nearest() -> None:
 
 @pytest.mark.parametrize("name", models.names())
 def test_registry_lists_what_the_builder_takes(name: str) -> None:
-    family = resnet.ResNet if name.startswith("resnet") else vit.VisionTransformer
+    families = {
+        "resnet": resnet.ResNet,
+        "vit": vit.VisionTransformer,
+        "efficientnet": efficientnet_lite.EfficientNetLite,
+    }
+    (family,) = (cell for start, cell in families.items() if name.startswith(start))
     takes = inspect.signature(family.__init__).parameters
     listed = registry.MODELS[name][1]
     assert set(listed) == set(takes) - {"self", "block", "layers", "seed"}
