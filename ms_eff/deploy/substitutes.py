@@ -7,22 +7,22 @@ from contextlib import contextmanager
 
 from mindspore import nn
 
-from ms_eff.models.gelu import NormalCdf
-
 __all__ = ["substituted"]
 
 
 @contextmanager
-def substituted(cell: nn.Cell, format: str) -> Iterator[nn.Cell]:
-    """Put a network into the form that this format takes; afterwards it is as before.
+def substituted(cell: nn.Cell, format: str, dynamic_batch: bool) -> Iterator[nn.Cell]:
+    """Put a network into the form that an exporter takes; afterwards it is as before.
 
-    ONNX: `ms_eff.models.gelu.GELU` without Erf, within 2e-7 of the exact form. What it comes to in
-    the outputs is measured at each export, against the network as it is.
+    Cells with an attribute `portable` have such a form: `ms_eff.models.gelu.NormalCdf` without Erf
+    (ONNX), within 2e-7 of the exact one, and the gather of `ms_eff.methods.skipvit` (a free batch
+    axis), which is slower. What it comes to in the outputs is measured at each export, against the
+    network as it is.
     """
-    parts = [part for _, part in cell.cells_and_names() if isinstance(part, NormalCdf)]
+    parts = [part for _, part in cell.cells_and_names() if hasattr(part, "portable")]
     before = [part.portable for part in parts]
     for part in parts:
-        part.portable = format == "onnx"
+        part.portable = format == "onnx" or dynamic_batch
     try:
         yield cell
     finally:

@@ -55,7 +55,7 @@ def write(
     examples = [spec.example(dynamic_batch) for spec in inputs]
     with (
         inference(cell),
-        substituted(cell, format),
+        substituted(cell, format, dynamic_batch),
         execution_mode(ms.GRAPH_MODE),
         _strict(),
         _plain(folder) as plain,

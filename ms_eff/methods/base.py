@@ -82,12 +82,14 @@ class Method:
         plan: set by `change_model`: JSON that `rebuild` needs to change another copy alike, or
             None if the architecture stays. On a resumed run it is given back instead.
         report: set by `change_model`: JSON for results and the HTML report, or None.
+        epochs: set by the trainer before anything else: how many epochs the run has.
     """
 
     settings: Section
     seed: int = 0
     plan: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
+    epochs: int = 0
 
     # of the class: the key in a config; what results call the changed model; names of methods
     # that it cannot be combined with; whether on_step_end needs outputs (turns sinking off)

@@ -19,6 +19,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "ms_eff.methods.gqkva.settings:GQKVASettings",
         "ms_eff.methods.gqkva.method:GQKVA",
     ),
+    "skipvit": (
+        "ms_eff.methods.skipvit.settings:SkipViTSettings",
+        "ms_eff.methods.skipvit.method:SkipViT",
+    ),
     "lowrank": (
         "ms_eff.methods.lowrank.settings:LowRankSettings",
         "ms_eff.methods.lowrank.method:LowRank",

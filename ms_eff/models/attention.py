@@ -134,6 +134,7 @@ class _Parts(nn.Cell):
         self.first, self.second = sizes[0], sizes[0] + sizes[1]
 
     def construct(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        # not by ops.slice, whose ONNX form loses a free batch axis
         return x[..., : self.first], x[..., self.first : self.second], x[..., self.second :]
 
     def bprop(

@@ -112,8 +112,13 @@ class Block(nn.Cell):
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Map ``(B, N, dim)`` to ``(B, N, dim)``."""
-        x = x + self.attn(self.norm1(x))
-        return x + self.mlp(self.norm2(x))
+        return self.with_weights(x)[0]
+
+    def with_weights(self, x: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor]:
+        """Return the output and the attention ``(B, heads, N, N)`` that led to it."""
+        y, weights = self.attn.with_weights(self.norm1(x))
+        x = x + y
+        return x + self.mlp(self.norm2(x)), weights
 
 
 class VisionTransformer(nn.Cell):

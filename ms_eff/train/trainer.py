@@ -73,6 +73,8 @@ class Trainer:
         self.weights = tuple(model.trainable_params())
         self.scale = loss_scale(settings)
         self.averaged = self._new_average()
+        for method in methods:
+            method.epochs = settings.epochs
         self.steps = [self._steps_in(epoch) for epoch in range(settings.epochs)]
         warmup = round(settings.warmup_epochs * self.steps[0]) if self.steps else 0
         rates = learning_rates(settings, max(sum(self.steps), 1), warmup)
