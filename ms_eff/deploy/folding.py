@@ -18,7 +18,7 @@ from mindspore.nn.layer.normalization import _BatchNorm
 from ms_eff.bench.modes import execution_mode, inference
 from ms_eff.deploy import verify
 from ms_eff.errors import ConfigError, VerificationError
-from ms_eff.methods.lowrank.replace import replaced
+from ms_eff.methods.replace import replaced
 
 __all__ = ["fold_norms"]
 

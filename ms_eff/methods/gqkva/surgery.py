@@ -14,7 +14,7 @@ from mindspore import nn
 from ms_eff.errors import ConfigError, PlanError, nearest
 from ms_eff.methods.gqkva.core import pool, relative_error
 from ms_eff.methods.gqkva.plan import GroupPlan, GroupReport
-from ms_eff.methods.lowrank.replace import replaced
+from ms_eff.methods.replace import replaced
 from ms_eff.models.attention import Attention
 from ms_eff.models.heads import Groups, HeadLayout, check_groups, head_layout
 

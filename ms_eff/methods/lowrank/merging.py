@@ -21,9 +21,9 @@ from ms_eff.bench.counts import count
 from ms_eff.errors import ConfigError, PlanError, nearest
 from ms_eff.methods.lowrank.merge import Affine, MergedWeights, folded_norm, merge_weights
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
-from ms_eff.methods.lowrank.replace import replaced
 from ms_eff.methods.lowrank.reports import LayerReport
 from ms_eff.methods.lowrank.statistics import estimate_statistics
+from ms_eff.methods.replace import replaced
 from ms_eff.models.resnet import BasicBlock, Bottleneck
 
 __all__ = ["Block", "find_blocks", "merge_bottlenecks", "rebuild_merged"]

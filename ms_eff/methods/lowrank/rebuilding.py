@@ -15,7 +15,7 @@ from ms_eff.methods.lowrank.factors import empty_like
 from ms_eff.methods.lowrank.layers import Layer, find_layers
 from ms_eff.methods.lowrank.merging import rebuild_merged
 from ms_eff.methods.lowrank.plan import LowRankPlan
-from ms_eff.methods.lowrank.replace import replaced
+from ms_eff.methods.replace import replaced
 
 __all__ = ["check_plan", "rebuild", "stand_in", "swapped"]
 

@@ -11,7 +11,7 @@ import numpy as np
 from mindspore import Tensor, nn
 
 from ms_eff.errors import ConfigError, PlanError
-from ms_eff.methods.lowrank.replace import replaced
+from ms_eff.methods.replace import replaced
 from ms_eff.methods.skipvit.cells import RoutedBlocks
 from ms_eff.methods.skipvit.core import Route
 from ms_eff.methods.skipvit.settings import SkipViTSettings
