@@ -132,6 +132,15 @@ class Experiment:
             num_classes=self.data.num_classes, in_channels=channels, image_size=size
         )
 
+    def untouched_model(self) -> nn.Cell:
+        """Return the network before any method, untrained if this run has not trained it yet."""
+        if self._has("dense"):
+            return checkpoint.rebuild(self._model_path("dense"))
+        model = self.new_model()
+        if self.config.model.weights:
+            models.load_weights(model, self.config.model.weights)
+        return model
+
     # stages
 
     def _dense(self) -> tuple[nn.Cell, dict[str, Any], bool]:
@@ -164,7 +173,7 @@ class Experiment:
             description["plans"] = found.state["plans"]
             return checkpoint.rebuild(found)
         context = ModelContext(
-            (self.config.data.batch_size, *self.input_shape), self._calibration, None, trained
+            (self.config.data.batch_size, *self.input_shape), self.calibration, None, trained
         )
         for method in self.methods:
             model = method.change_model(model, context)
@@ -237,7 +246,7 @@ class Experiment:
     def _score(self, model: nn.Cell) -> Score:
         return evaluate(model, self.feed.test())
 
-    def _calibration(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def calibration(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield training batches without augmentation, in a fixed random order."""
         split, size = self.data.train, self.config.data.batch_size
         order = np.random.default_rng(self.config.seed).permutation(len(split))

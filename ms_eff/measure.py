@@ -73,7 +73,8 @@ def _bench_layers(experiment: Experiment, models: dict[str, nn.Cell]) -> None:
 def ranks_run(experiment: Experiment) -> str:
     """Record the latency profile that the config's rank search needs; returns what was done.
 
-    Profiles of other devices, versions and batch sizes in the same file stay.
+    Profiles of other devices, versions and batch sizes in the same file stay. Start ranks that a
+    budget finds depend on the weights: the run's dense network is taken where there is one.
 
     Raises:
         ConfigError: the config has no lowrank method.
@@ -87,10 +88,11 @@ def ranks_run(experiment: Experiment) -> str:
     shape = (experiment.config.data.batch_size, *experiment.input_shape)
     timer = MeasuredLayers.here(search, shape[0])
     search_ranks(
-        experiment.new_model(),
+        experiment.untouched_model(),
         settings.model_copy(update={"rank_search": search}),
         input_shape=shape,
         timer=timer,
+        calibration=experiment.calibration(),
     )
     path = experiment.folder / "latency_profile.json"
     found = [timer.profile, *(read_profiles(path) if path.exists() else [])]

@@ -10,7 +10,7 @@ import pytest
 
 from ms_eff.bench import lowrank_speed, lowrank_speed_row
 from ms_eff.bench.lowrank_speed import Case
-from ms_eff.bench.lowrank_speed_table import lines
+from ms_eff.bench.lowrank_speed_table import lines, met
 
 SMALL = {"width": 8, "stem": "cifar", "num_classes": 10}
 
@@ -44,7 +44,7 @@ def _row(gain: float) -> dict[str, Any]:
         "params": {"dense": 200, "changed": 100},
         "macs": {"dense": 200, "changed": 150},
         "training": part,
-        "inference": {**part, "folded": {"speedup": speedup}},
+        "inference": {**part, "folded": {**part, "speedup": {**speedup, "median": 1.55}}},
     }
 
 
@@ -63,8 +63,11 @@ def test_rows_are_kept_compared_and_printed(tmp_path: Path, monkeypatch, capsys)
     assert lowrank_speed.main(["--output", str(path)]) == 1  # the kept row is short of its demand
     assert measured == ["resnet50: b", "resnet50: a"]
     rows = json.loads(path.read_text())["rows"]
-    assert [row["met"] for row in rows.values()] == [True, False]
+    assert [met(row) for row in rows.values()] == [
+        {"training": True, "inference": True},
+        {"training": False, "inference": True},  # with norms folded
+    ]
     table = lines(rows)
     assert table[3].startswith("| resnet50 | b | 3 | -50.0 | -25.0 | +30 (+0 to +100) |")
-    assert "65 % of +100" in table[3]
+    assert "65 % of +100 | +40: NOT met | +30 (+0 to +100) | +55 (+0 to +100) |" in table[3]
     assert "+6.0 / +7.0" in capsys.readouterr().out
