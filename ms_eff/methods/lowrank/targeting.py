@@ -12,6 +12,8 @@ from typing import Any
 
 __all__ = ["Group", "Targeted", "target"]
 
+_PATIENCE = 3  # drops in a row that did not help
+
 
 @dataclass(frozen=True)
 class Group:
@@ -77,7 +79,8 @@ def target(
     """Select the groups whose decomposition makes the whole network faster.
 
     While the whole is slower than predicted, groups are dropped, the smallest gain first; a drop
-    that makes the whole slower is taken back.
+    that makes the whole slower is taken back, and after three such in a row no more are tried: each
+    takes two compilations.
 
     Args:
         groups: candidates.
@@ -100,13 +103,15 @@ def target(
         return Targeted((), tuple(dropped))
     dense = whole_ms(())
     measured = whole_ms(tuple(kept))
+    failures = 0
     for group in sorted(kept, key=lambda g: g.gain_ms):
-        if measured <= _predicted(dense, kept) * (1 + tolerance):
+        if failures == _PATIENCE or measured <= _predicted(dense, kept) * (1 + tolerance):
             break
         without = [g for g in kept if g is not group]
         taken = whole_ms(tuple(without)) if without else dense
+        failures += 1
         if taken < measured:
-            kept, measured = without, taken
+            kept, measured, failures = without, taken, 0
             dropped.append((group, f"the whole takes {taken:.4g} ms without it"))
     if kept and measured >= dense * (1 - tolerance):
         reason = f"the whole takes {measured:.4g} ms, the original {dense:.4g} ms"

@@ -39,6 +39,18 @@ def test_a_drop_that_makes_it_slower_is_taken_back():
     assert (found.predicted_ms, found.measured_ms) == (85, 90)
 
 
+def test_three_drops_in_a_row_that_do_not_help_are_enough() -> None:
+    groups = [Group((name,), 10.0, 5.0 - i, 1) for i, name in enumerate("abcde")]
+    timed: list[int] = []
+
+    def slow(kept):  # each helps, but none keeps its promise
+        timed.append(len(kept))
+        return 100.0 - len(kept)
+
+    assert target(groups, slow).kept == tuple(groups)
+    assert timed == [0, 5, 4, 4, 4]
+
+
 @pytest.mark.parametrize("gain", [-1.0, 0.0, 0.9])
 def test_a_whole_that_is_not_faster_beyond_noise_stays_as_it_is(gain):
     found = target([A], whole({"a": gain}))
