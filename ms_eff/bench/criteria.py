@@ -7,6 +7,7 @@ Every network is within the same number of parameters. Each row is saved at once
 
     python -m ms_eff.bench.criteria CONFIG --checkpoint RUN/models/dense --output ROWS.json
     python -m ms_eff.bench.criteria CONFIG model.weights=FILE --agreement --output ROWS.json
+    (the same with --photographs --name NAME for two real photographs in place of the config's data)
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 
 from ms_eff.bench import environment
 from ms_eff.bench.criteria_scores import accuracy_of, agreement_with
+from ms_eff.bench.photographs import photographs
 from ms_eff.config import Config, load_config
 from ms_eff.errors import ConfigError, DataError, UserError
 from ms_eff.files import read_json, replacing
@@ -121,10 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--checkpoint", type=Path, help="folder of the trained dense model")
     parser.add_argument("--name", help="of the network in the results (default: the model's)")
     parser.add_argument("--agreement", action="store_true", help="with the dense outputs")
+    parser.add_argument("--photographs", action="store_true", help="crops of two, as the data")
     parser.add_argument("--samples", type=int, default=256, help="of calibration (default 256)")
     parser.add_argument("--output", type=Path, required=True)
     words = sys.argv[1:] if arguments is None else list(arguments)
-    options = parser.parse_args(words)
+    options = parser.parse_intermixed_args(words)  # key=value behind options too
     try:
         config = load_config(options.config, options.overrides)
         _run(config, options, ["python", "-m", "ms_eff.bench.criteria", *words])
@@ -139,18 +142,23 @@ def _run(config: Config, options: argparse.Namespace, command: Sequence[str]) ->
 
     runtime.setup(config.device)
     network = _network(config, options.checkpoint)
-    built = data.build(config.data)
+    if options.photographs and not options.agreement:
+        raise ConfigError("--photographs: they have no labels; add --agreement")
+    built = (
+        photographs(config.data, config.seed) if options.photographs else data.build(config.data)
+    )
     score, dense = _score(config, network, built, agreement=options.agreement)
     name = options.name or config.model.name
     content = read_json(options.output, DataError) if options.output.exists() else {"networks": {}}
     own = content["networks"].setdefault(name, {"rows": []})
-    own |= {
-        "environment": environment.describe(command, config.seed),
-        "data": config.data.name,
+    setting = {
+        "data": built.name,
         "test_images": len(built.test),
         "calibration_samples": options.samples,
         "dense": dense,
     }
+    _check_same(own, setting, name, options.output)
+    own |= {"environment": environment.describe(command, config.seed), **setting}
     known = [(row["criterion"], row["allocation"], row["ratio"]) for row in own["rows"]]
     # drawn from the network's own predictions where the labels are not its classes
     batches = _calibration(built, config, labels=not options.agreement)
@@ -161,6 +169,16 @@ def _run(config: Config, options: argparse.Namespace, command: Sequence[str]) ->
         shown = ", ".join(f"{k} {row[k]:.4f}" for k in row if k in ("accuracy", "agreement"))
         print(f"{row['criterion']}, {row['allocation']}, {row['ratio']:g}x: {shown}", flush=True)
     print("\n".join(table(own, "agreement" if options.agreement else "accuracy")))
+
+
+def _check_same(own: Mapping[str, Any], setting: Mapping[str, Any], name: str, path: Path) -> None:
+    """Refuse to go on with rows that were made in another way."""
+    for key, value in setting.items() if own["rows"] else ():
+        if own.get(key) != value:
+            raise DataError(
+                f"{path}: its rows of '{name}' are of {key} = {own.get(key)}, these of {value}; "
+                "choose another --output, or another --name"
+            )
 
 
 def _network(config: Config, checkpoint_path: Path | None) -> nn.Cell:

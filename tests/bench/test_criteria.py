@@ -75,6 +75,13 @@ def test_rows_are_saved_taken_up_and_mistakes_are_one_line(
     assert seen == [0, 6]
     assert own["dense"]["agreement"] == 1.0
     assert len(own["rows"]) == 6
+    assert main([*words, "--samples", "16"]) == 2
+    assert "calibration_samples = 32, these of 16; choose another" in capsys.readouterr().err
+    assert main([*words[:-2], "--output", str(output), "data.test_limit=50"]) == 2
+    assert "test_images = 100, these of 50" in capsys.readouterr().err
+    labelled = [str(config), "--photographs", "--output", str(output)]
+    assert main(labelled) == 2
+    assert "--photographs: they have no labels" in capsys.readouterr().err
     config.write_text(CONFIG.format(output=tmp_path, weights=""))
     assert main(words) == 2
     assert "model.weights: nothing to decompose" in capsys.readouterr().err

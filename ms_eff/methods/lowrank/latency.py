@@ -92,7 +92,7 @@ def budget_ranks(kind: str, shape: Shape, step: int) -> list[int]:
     """Return the ranks to time, largest first: multiples of `step` that make the layer smaller.
 
     >>> budget_ranks("dense", (512, 512), 8), budget_ranks("conv", (64, 64, 3, 3), 8)
-    ([248, 216, 192, 160, 128, 96, 64, 32], [56, 48, 40, 32, 24, 16, 8])
+    ([248, 216, 184, 152, 120, 88, 56, 24], [56, 48, 40, 32, 24, 16, 8])
     """
     largest = _break_even(kind, shape)
     spread = [largest * part // _PROBES for part in range(_PROBES, 0, -1)]
