@@ -10,6 +10,7 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 from mindspore import ParameterTuple, Tensor, nn
+from mindspore.graph.api import _pynative_executor
 
 from cross_check import cells
 from cross_check.bundle import Record
@@ -190,6 +191,9 @@ def _layer_name(name: str) -> str:
 def _mode(mode: str) -> Iterator[None]:
     before = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
+    # a pynative gradient that was left open earlier in this process would make ours one of second
+    # order, which MindSpore 2.9's LayerNorm does not have
+    _pynative_executor.clear_res()
     try:
         yield
     finally:

@@ -106,13 +106,20 @@ def table(results: Mapping[str, Any], measure: str) -> list[str]:
         f"| criterion | allocation | {' | '.join(f'{ratio:g}x' for ratio in ratios)} |",
         "|" + "---|" * (2 + len(ratios)),
     ]
-    cells = {(r["criterion"], r["allocation"], r["ratio"]): r[measure] for r in results["rows"]}
+    cells = {(r["criterion"], r["allocation"], r["ratio"]): r for r in results["rows"]}
     for criterion in CRITERIA:
         for allocation in ALLOCATIONS:
             found = [cells.get((criterion, allocation, ratio)) for ratio in ratios]
-            shown = ["–" if value is None else f"{100 * value:.1f}" for value in found]  # noqa: RUF001
-            lines.append(f"| {criterion} | {allocation} | {' | '.join(shown)} |")
+            shown = " | ".join(_cell(row, measure) for row in found)
+            lines.append(f"| {criterion} | {allocation} | {shown} |")
     return lines
+
+
+def _cell(row: Mapping[str, Any] | None, measure: str) -> str:
+    if row is None:
+        return "–"  # noqa: RUF001
+    # narrow layers have no rank that small: one ratio for all cannot shrink them
+    return "out of reach" if row["params"] > 1.001 / row["ratio"] else f"{100 * row[measure]:.1f}"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

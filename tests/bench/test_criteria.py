@@ -41,6 +41,8 @@ def test_every_network_is_within_the_same_share_and_a_known_row_is_left_out() ->
         for allocation in ("uniform", "global")
     ][1:]
     assert all(0.4 < row["params"] <= 0.5 for row in rows)
+    far = {**rows[0], "criterion": "activation", "allocation": "uniform", "params": 0.6}
+    assert "out of reach" in table({"rows": [far]}, "accuracy")[4]
     lines = table({"rows": rows}, "accuracy")
     assert lines[2].startswith("| weight | uniform | –")  # noqa: RUF001
 

@@ -16,9 +16,9 @@ SMALL = {"width": 8, "stem": "cifar", "num_classes": 10}
 
 
 def test_a_row_times_both_phases_and_knows_its_bounds() -> None:
-    case = Case("resnet50", "x", {"ratio": 2.0}, (0, 0), freeze=True, args=SMALL)
+    case = Case("resnet18", "x", {"ratio": 2.0}, (0, 0), freeze=True, args=SMALL)
     row = lowrank_speed_row.measure(case, batch=2, size=8, runs=3)
-    assert row["decomposed"] == 49
+    assert row["decomposed"] == 17
     bound = row["macs"]["dense"] / row["macs"]["changed"]
     assert row["inference"]["bound"] == pytest.approx(bound)
     # of all work in training, a third at most is spared, that of the weights' gradients
