@@ -51,7 +51,9 @@ class MeasuredLayers:
     ) -> tuple[Timing, dict[int, Timing]]:
         """Measure."""
         dense, found = measure_layer(layer, work, ranks, objective, self.timer)
-        self.profile.curves[objective, work] = Curve(dense, found)
+        # equal layers may start from different ranks: a later curve adds to an earlier one
+        known = self.profile.curves.get((objective, work), Curve(dense))
+        self.profile.curves[objective, work] = Curve(dense, known.ranks | found)
         return dense, found
 
 

@@ -134,7 +134,7 @@ def branch(
     (6, 3, 3, 3)
     """
     given: dict[str, Any] = {"layers": ("conv",), **settings, "branches": branches}
-    if not any(source in given for source in SOURCES):
+    if not any(source in given for source in (*SOURCES, "budget")):
         given["ratio"] = 2.0
     return apply_lowrank(network, **given)
 

@@ -127,6 +127,19 @@ def test_a_recorded_profile_drives_the_same_search_elsewhere(tmp_path):
         ms_eff.search_ranks(other, ratio=1.2, input_shape=shape, rank_search=search)
 
 
+def test_equal_layers_with_other_start_ranks_add_to_one_curve():
+    class Clock:
+        def samples(self, work):
+            return [1.0] * 3
+
+    net = nn.SequentialCell(nn.Dense(64, 64), nn.Dense(64, 64))
+    profile = LatencyProfile(Conditions("board", "2.9.0", "float32", 2))
+    timer = MeasuredLayers(Clock(), profile)
+    ms_eff.search_ranks(net, ranks={"0": 30, "1": 11}, input_shape=(2, 64), timer=timer)
+    ((_, curve),) = profile.curves.items()
+    assert {30, 11} <= set(curve.ranks)
+
+
 def test_mistakes_are_named():
     net = nn.SequentialCell(nn.Dense(32, 32))
     with pytest.raises(ConfigError, match=r"'walls' is no timer \(did you mean 'wall'\?\); known"):
