@@ -18,7 +18,7 @@ from ms_eff.experiment import Experiment
 from ms_eff.methods.lowrank.layer_timers import MeasuredLayers
 from ms_eff.methods.lowrank.profile import merged, read_profiles, write_profiles
 from ms_eff.methods.lowrank.search import search_ranks
-from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch
+from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch, with_search
 from ms_eff.report.terminal import terminal_table
 
 __all__ = ["bench_run", "export_run", "ranks_run"]
@@ -89,7 +89,7 @@ def ranks_run(experiment: Experiment) -> str:
     timer = MeasuredLayers.here(search, shape[0])
     search_ranks(
         experiment.untouched_model(),
-        settings.model_copy(update={"rank_search": search}),
+        with_search(settings, search),
         input_shape=shape,
         timer=timer,
         calibration=experiment.calibration(),

@@ -23,7 +23,7 @@ from ms_eff.methods.lowrank.layers import Layer, find_layers, layer_positions, n
 from ms_eff.methods.lowrank.plan import LowRankPlan
 from ms_eff.methods.lowrank.planner import NetworkSize, Planned, make_plan
 from ms_eff.methods.lowrank.rank_search import RankChoice, probed_ranks, rank_floor, search_rank
-from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch, make_settings
+from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch, make_settings, with_search
 
 __all__ = ["refine", "search_ranks"]
 
@@ -76,7 +76,7 @@ def search_ranks(
     if given.source == "plan":
         raise ConfigError("search_ranks: plan: its ranks are final; give a ratio or a budget")
     if given.rank_search is None:
-        given = given.model_copy(update={"rank_search": RankSearch()})
+        given = with_search(given, RankSearch())
     layers = find_layers(network)
     size = NetworkSize(network_params(network))
     if given.source == "macs":

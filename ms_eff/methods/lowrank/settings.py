@@ -23,6 +23,7 @@ __all__ = [
     "RatioRank",
     "Targeting",
     "make_settings",
+    "with_search",
 ]
 
 CRITERIA = ("weight", "activation", "two_sided")
@@ -280,6 +281,16 @@ class LowRankSettings(Section):
         'ratio'
         """
         return next(name for name in SOURCES if getattr(self, name) not in (None, False))
+
+
+def with_search(settings: LowRankSettings, search: RankSearch) -> LowRankSettings:
+    """Return the settings with that rank search, checked together.
+
+    Raises:
+        ConfigError: they cannot be searched; merging and branches cannot.
+    """
+    said = settings.model_dump(exclude_unset=True)
+    return make_settings({**said, "rank_search": search.model_dump()})
 
 
 def make_settings(given: Mapping[str, Any]) -> LowRankSettings:

@@ -140,6 +140,12 @@ def test_equal_layers_with_other_start_ranks_add_to_one_curve():
     assert {30, 11} <= set(curve.ranks)
 
 
+@pytest.mark.parametrize("other", [{"merge": 0.5}, {"ratio": 1.5, "branches": 2}])
+def test_what_cannot_be_searched_is_refused_by_name(other):
+    with pytest.raises(ConfigError, match=r"rank_search times single layers, not (merge|branches)"):
+        ms_eff.search_ranks(nn.SequentialCell(nn.Conv2d(8, 8, 3)), other, input_shape=(1, 8, 4, 4))
+
+
 def test_mistakes_are_named():
     net = nn.SequentialCell(nn.Dense(32, 32))
     with pytest.raises(ConfigError, match=r"'walls' is no timer \(did you mean 'wall'\?\); known"):
