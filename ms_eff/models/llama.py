@@ -17,7 +17,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from ms_eff.errors import ConfigError
 from ms_eff.models.llama_shape import LlamaShape
 
-__all__ = ["Llama", "RMSNorm", "llama", "rope_tables"]
+__all__ = ["Block", "Llama", "RMSNorm", "causal_mask", "llama", "rope_tables"]
 
 # added to scores of positions that may not be seen; finite, so that float16 stays sound too
 _HIDDEN = -6e4
@@ -63,6 +63,15 @@ def rope_tables(shape: LlamaShape, length: int) -> tuple[np.ndarray, np.ndarray]
     angles = np.arange(length)[:, None] * shape.rope_base**-pairs
     angles = np.concatenate([angles, angles], axis=1)
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
+
+
+def causal_mask(length: int) -> np.ndarray:
+    """Return what is added to scores (N, N) so that no position sees a later one.
+
+    >>> (causal_mask(2) < 0).tolist()
+    [[False, True], [False, False]]
+    """
+    return np.triu(np.full((length, length), _HIDDEN, np.float32), 1)
 
 
 class RMSNorm(nn.Cell):
