@@ -23,7 +23,7 @@ class Prefill(nn.Cell):
     """The graph of a whole prompt."""
 
     def __init__(self, network: Llama) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # the network's names stay
         self.network = network
 
     def construct(self, ids: Tensor) -> tuple[Tensor, tuple[KeysValues, ...]]:
@@ -35,7 +35,7 @@ class _Next(nn.Cell):
     """The graph of one more token."""
 
     def __init__(self, network: Llama) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # the network's names stay
         self.network = network
 
     def construct(

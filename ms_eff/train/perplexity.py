@@ -31,7 +31,7 @@ class NextTokenLoss(nn.Cell):
     """
 
     def __init__(self, network: nn.Cell) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # the network's names stay
         self.network = network
 
     def construct(self, ids: Tensor) -> Tensor:

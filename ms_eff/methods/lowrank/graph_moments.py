@@ -147,20 +147,20 @@ class _Tapped(nn.Cell):
     """A layer whose input and output gradient come out as gradients of two probes of zeros."""
 
     def __init__(self, layer: Layer) -> None:
-        super().__init__()
-        self.layer, self.sizes = layer.cell, layer.shape
+        super().__init__(auto_prefix=False)
+        self.layer, self.sizes, self.name = layer.cell, layer.shape, layer.name
         self.tap = _Tap()
         self.seen = self.sent = None
 
     def set_probes(self, positions: int) -> None:
         """Make the probes, for samples of that many positions."""
         S, C = self.sizes
-        name, kind = self.layer.weight.name, self.layer.weight.dtype
+        kind = self.layer.weight.dtype
         zeros = (Tensor(np.zeros((1, positions, n), np.float32), kind) for n in (C, S))
         # attributes that hold None are plain ones until they are deleted
         del self.seen, self.sent
-        self.seen = Parameter(next(zeros), name=f"seen.{name}")
-        self.sent = Parameter(next(zeros), name=f"sent.{name}")
+        self.seen = Parameter(next(zeros), name=f"seen.{self.name}")
+        self.sent = Parameter(next(zeros), name=f"sent.{self.name}")
 
     def construct(self, x: Tensor) -> Tensor:
         """Return what the layer does."""
@@ -183,7 +183,7 @@ class _Product(nn.Cell):
     """The block's output times a gradient: its own gradient is the block's, run backward."""
 
     def __init__(self, block: nn.Cell) -> None:
-        super().__init__()
+        super().__init__(auto_prefix=False)  # the network's names stay
         self.block = block
 
     def construct(self, x: Tensor, gradient: Tensor) -> Tensor:

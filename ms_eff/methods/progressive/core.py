@@ -15,11 +15,28 @@ from ms_eff.errors import PlanError
 from ms_eff.methods.lowrank.budget import Candidate, allocate, reachable
 from ms_eff.methods.lowrank.core import align_rank, break_even_rank, rank_for_ratio
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
+from ms_eff.models.llama_shape import LlamaShape
 
-__all__ = ["family_plan", "global_ranks", "highest_rank", "kept_weights", "uniform_ranks"]
+__all__ = [
+    "block_shapes",
+    "family_plan",
+    "global_ranks",
+    "highest_rank",
+    "kept_weights",
+    "uniform_ranks",
+]
 
 Shapes = Mapping[str, tuple[int, int]]
 Ranks = dict[str, int | None]
+
+
+def block_shapes(shape: LlamaShape) -> dict[str, tuple[int, int]]:
+    """Return (S, C) of every linear layer of the blocks, by name, in the order of the data."""
+    return {
+        f"model.layers.{i}.{name}": size
+        for i in range(shape.depth)
+        for name, size in shape.linears.items()
+    }
 
 
 def uniform_ranks(shapes: Shapes, ratio: float, divisor: int = 1) -> Ranks:

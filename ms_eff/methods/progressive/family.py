@@ -22,27 +22,33 @@ import numpy as np
 from mindspore import nn
 from rich.console import Console
 
-from ms_eff import models, runtime
+from ms_eff import runtime
 from ms_eff.bench import environment
 from ms_eff.data.language import Blocks, encode_files
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.files import read_json, replacing
 from ms_eff.methods.lowrank.plan import LowRankPlan
-from ms_eff.methods.lowrank.rebuilding import rebuild
 from ms_eff.methods.progressive.calibration import calibrated
 from ms_eff.methods.progressive.core import (
+    block_shapes,
     family_plan,
     global_ranks,
     kept_weights,
     uniform_ranks,
 )
-from ms_eff.methods.progressive.members import Products, description, member_texts
+from ms_eff.methods.progressive.members import (
+    Products,
+    Source,
+    assembled,
+    build_member,
+    description,
+    member_texts,
+)
 from ms_eff.methods.progressive.recovery import Recovery, steps_for
 from ms_eff.methods.progressive.scoring import Judge
 from ms_eff.methods.progressive.settings import FamilyConfig
 from ms_eff.methods.progressive.statistics import SavedMoments
 from ms_eff.methods.progressive.truncate import (
-    Arrays,
     Decomposed,
     Whitening,
     decompose,
@@ -52,21 +58,12 @@ from ms_eff.models.parents import load_llama, load_tokenizer, open_parent
 from ms_eff.results import difference
 from ms_eff.train import checkpoint
 
-__all__ = ["Family", "block_shapes"]
+__all__ = ["Family"]
 
-Pairs = dict[str, tuple[np.ndarray, np.ndarray]]
+Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 _POLL_SECONDS = 0.5
 _FOLDERS = ("statistics", "factors*", "steps", "train", "members")
-
-
-def block_shapes(shape: Any) -> dict[str, tuple[int, int]]:
-    """Return (S, C) of every linear layer of the blocks, by name, in the order of the data."""
-    return {
-        f"model.layers.{i}.{name}": size
-        for i in range(shape.depth)
-        for name, size in shape.linears.items()
-    }
 
 
 class Family:
@@ -145,9 +142,7 @@ class Family:
     def _make(self, index: int) -> None:
         """Truncate, train if that is wanted, judge and keep one member."""
         plan, arrays = self._truncated(index)
-        shape = self.parent.shape
-        network = rebuild(models.build("llama", **shape.to_args()), plan)
-        checkpoint.assign(network, arrays, self.path(index))
+        network = build_member(self.parent.shape, plan, arrays)
         losses = self._train(index, network) if self.wishes.tokens else []
         if self.worker.rank > 0:
             return
@@ -202,8 +197,8 @@ class Family:
                 for name, rank in ranks.items()
                 if rank is not None
             }
-            return self._assembled(ranks, pairs, previous)
-        source: Arrays = self.parent
+            return self._put_together(ranks, pairs, previous)
+        source: Source = self.parent
         folder = self.folder / "factors"
         if trained:
             source = Products(self.path(index - 1))
@@ -211,7 +206,7 @@ class Family:
         factors = decompose(source, self.shapes, whitening, folder, self._told_of_matrices())
         ranks = self._ranks(factors, ratio)
         pairs = {name: factors.pair(name, rank) for name, rank in ranks.items() if rank}
-        found = self._assembled(ranks, pairs, source)
+        found = self._put_together(ranks, pairs, source)
         if trained:  # of this step alone
             shutil.rmtree(folder, ignore_errors=True)
         return found
@@ -223,21 +218,11 @@ class Family:
         losses = {name: factors.losses(name) for name in self.shapes}
         return global_ranks(self.shapes, losses, ratio, divisor)
 
-    def _assembled(
-        self, ranks: Mapping[str, int | None], pairs: Pairs, source: Any
+    def _put_together(
+        self, ranks: Mapping[str, int | None], pairs: Pairs, source: Source
     ) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
-        settings = {"criterion": self.wishes.criterion}
-        plan = family_plan(self.shapes, ranks, settings)
-        arrays: dict[str, np.ndarray] = {}
-        for name in source.names():
-            layer, _, part = name.rpartition(".")
-            if layer not in pairs:
-                arrays[name] = source.array(name).astype(np.float32, copy=False)
-            elif part == "weight":
-                arrays[f"{layer}.first.weight"], arrays[f"{layer}.last.weight"] = pairs[layer]
-            else:
-                arrays[f"{layer}.last.{part}"] = source.array(name)
-        return plan, arrays
+        plan = family_plan(self.shapes, ranks, {"criterion": self.wishes.criterion})
+        return plan, assembled(source, pairs)
 
     def _statistics(self) -> SavedMoments | None:
         """Return the parent's statistics, measured the first time; None if the rule needs none."""

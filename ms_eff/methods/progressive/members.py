@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -24,9 +25,61 @@ from ms_eff.models.shards import Shards
 if TYPE_CHECKING:
     from mindspore import nn
 
-__all__ = ["Products", "description", "load_member", "member_texts", "read_plan", "write_merged"]
+__all__ = [
+    "Products",
+    "Source",
+    "assembled",
+    "build_member",
+    "description",
+    "load_member",
+    "member_texts",
+    "read_plan",
+    "write_merged",
+]
 
 _STATE = "state.json"
+
+
+class Source(Protocol):
+    """A model's arrays by name, one by one: a parent on disk, or a member multiplied out."""
+
+    def array(self, name: str) -> np.ndarray:
+        """Return one array."""
+
+    def names(self) -> list[str]:
+        """Return the names of all."""
+
+
+def assembled(
+    source: Source, pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return a model's arrays with pairs of factors in the place of matrices.
+
+    Args:
+        source: the model.
+        pairs: `first` and `last` by layer; matrices of other layers stay, in float32.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name in source.names():
+        layer, _, part = name.rpartition(".")
+        if layer not in pairs:
+            arrays[name] = source.array(name).astype(np.float32, copy=False)
+        elif part == "weight":
+            arrays[f"{layer}.first.weight"], arrays[f"{layer}.last.weight"] = pairs[layer]
+        else:  # a bias is the second factor's
+            arrays[f"{layer}.last.{part}"] = source.array(name)
+    return arrays
+
+
+def build_member(shape: LlamaShape, plan: LowRankPlan, arrays: Mapping[str, np.ndarray]) -> nn.Cell:
+    """Return the network of a plan with its weights; raises CheckpointError if they do not fit."""
+    from ms_eff import models
+    from ms_eff.methods.lowrank.rebuilding import rebuild
+    from ms_eff.train import checkpoint
+
+    network = rebuild(models.build("llama", **shape.to_args()), plan)
+    checkpoint.assign(network, arrays, "the member")
+    return network.set_train(False)
 
 
 def description(shape: LlamaShape, plan: LowRankPlan) -> dict[str, Any]:
@@ -87,10 +140,7 @@ def write_merged(member: str | Path, folder: str | Path) -> Path:
     member, folder = Path(member), Path(folder)
     read_plan(member)  # refuses what is no member
     source = Products(member)
-    arrays = {
-        name: (source.array if name.endswith(".weight") else source.whole)(name).astype(np.float32)
-        for name in source.names()
-    }
+    arrays = {name: source.array(name).astype(np.float32) for name in source.names()}
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("config.json", "tokenizer.json"):
@@ -110,8 +160,10 @@ class Products:
 
     def array(self, name: str) -> np.ndarray:
         """Return `<layer>.weight` (S, C), or any other array as it is."""
-        if name in self._shards:
-            return self._shards.array(name)
+        layer, _, part = name.rpartition(".")
+        for held in (name, f"{layer}.last.{part}" if part == "bias" else name):
+            if held in self._shards:
+                return self._shards.array(held)
         first, last = self.pair(name.removesuffix(".weight"))
         return last.astype(np.float64) @ first.astype(np.float64)
 
@@ -120,12 +172,6 @@ class Products:
         firsts = ".first.weight"
         names = (n.replace(firsts, ".weight") for n in self._shards.names() if ".last.w" not in n)
         return [name.replace(".last.bias", ".bias") for name in names]
-
-    def whole(self, name: str) -> np.ndarray:
-        """Return an array that is no factor, under the name it has in the parent."""
-        layer, _, part = name.rpartition(".")
-        other = f"{layer}.last.{part}"
-        return self._shards.array(other if other in self._shards else name)
 
     def pair(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
         """Return `first` (R, C) and `last` (S, R) of a decomposed layer."""
