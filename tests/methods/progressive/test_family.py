@@ -12,6 +12,8 @@ from mindspore import Tensor
 from rich.console import Console
 from typer.testing import CliRunner
 
+from ms_eff.deploy.export import export
+from ms_eff.deploy.inputs import InputSpec
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.methods.lowrank.plan import LowRankPlan
 from ms_eff.methods.progressive import family as module
@@ -20,7 +22,7 @@ from ms_eff.methods.progressive.members import load_member, read_plan, write_mer
 from ms_eff.models.shards import Shards
 from tests.methods.progressive.conftest import family_config
 from tests.models.llamas import logits_of, some_ids
-from tests.tolerances import FP32
+from tests.tolerances import EXPORT, FP32
 
 QUIET = Console(quiet=True)
 
@@ -93,3 +95,14 @@ def test_the_command_makes_a_plain_family(parent: Path, tmp_path: Path) -> None:
     ranks = [layer.rank[0] for layer in read_plan(tmp_path / "run" / "members" / "2").layers]
     assert ranks == [8, 4, 4, 8, 7, 7, 7]
     assert "ratio 2" in result.output
+
+
+def test_prefill_is_exported_with_equal_logits(
+    made: tuple[Path, list[Any]], tmp_path: Path
+) -> None:
+    network = load_member(made[0] / "members" / "2")
+    ids = InputSpec((1, 12), "ids", "int32", high=64)
+    for name in ("prefill.mindir", "prefill.onnx"):
+        found = export(network, tmp_path / name, [ids])
+        assert found.difference.max_abs <= EXPORT * max(found.difference.scale, 1)
+        assert found.outputs == ((1, 12, 64),)
