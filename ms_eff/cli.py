@@ -92,8 +92,10 @@ def compress(
         with _locked(found.output):
             from ms_eff.methods.progressive.family import Family
 
-            rows = Family(found, _command_line(), fresh=fresh).run()
-            _out().print(family_table(rows))
+            family = Family(found, _command_line(), fresh=fresh)
+            rows = family.run()
+            if family.worker.rank == 0:
+                _out().print(family_table(rows))
         return
     with _experiment(config, overrides, device, fresh) as experiment:
         results = experiment.compress()
