@@ -279,6 +279,11 @@ class Family:
             f"[bold]{title}[/]: {row['params']:,} parameters ({row['block_params']:,} in the "
             f"blocks' linears) · perplexity {row['perplexity']:.2f}"
         )
+        for name, score in row.get("zero_shot", {}).items():
+            self.console.print(
+                f"  {name}: {score['accuracy']:.3f} of {score['questions']} questions "
+                f"({score['normalised']:.3f} normalised by length)"
+            )
         for sample in row.get("samples", []):
             self.console.print(f"  {' '.join(sample.split())}", highlight=False, markup=False)
 

@@ -1,15 +1,18 @@
-"""What a member is judged by: perplexity on a text, and what it writes."""
+"""What a member is judged by: perplexity on a text, questions answered, and what it writes."""
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mindspore import nn
 
 from ms_eff.data.language import encode_files
+from ms_eff.data.multiple_choice import read_questions
 from ms_eff.methods.progressive.settings import EvaluationSettings
 from ms_eff.models.decoding import Decoder, sample_text
 from ms_eff.train.perplexity import perplexity
+from ms_eff.train.zero_shot import zero_shot
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -28,9 +31,11 @@ class Judge:
     def __init__(self, settings: EvaluationSettings, tokenizer: Tokenizer) -> None:
         self.settings, self.tokenizer = settings, tokenizer
         self.ids = encode_files(tokenizer, settings.files)
+        limit = settings.questions_limit
+        self.questions = {n: read_questions(p, limit) for n, p in settings.questions.items()}
 
     def score(self, network: nn.Cell) -> dict[str, Any]:
-        """Return perplexity, loss, how many tokens were scored, and a sample for each prompt."""
+        """Return perplexity, loss, tokens scored, accuracies, and a sample for each prompt."""
         wanted = self.settings
         found = perplexity(network, self.ids, window=wanted.window, tokens=wanted.tokens)
         row: dict[str, Any] = {
@@ -38,6 +43,11 @@ class Judge:
             "loss": found.loss,
             "scored_tokens": found.tokens,
         }
+        if self.questions:
+            row["zero_shot"] = {
+                name: asdict(zero_shot(network, self.tokenizer, found, window=wanted.window))
+                for name, found in self.questions.items()
+            }
         if wanted.prompts:
             row["samples"] = self._samples(network)
         return row

@@ -108,6 +108,9 @@ class EvaluationSettings(Section):
         window: tokens that see each other; the first of each is not scored.
         prompts: what members go on writing from.
         new_tokens: how many they add.
+        questions: name -> JSONL file of multiple-choice questions (BoolQ-, WinoGrande-, LogiQA- or
+            MMLU-like), answered by likelihood.
+        questions_limit: only the first that many of each file.
         baseline: judge the parent as well.
     """
 
@@ -116,6 +119,8 @@ class EvaluationSettings(Section):
     window: int = Field(1024, ge=2)
     prompts: tuple[str, ...] = ()
     new_tokens: int = Field(32, ge=1)
+    questions: dict[str, Path] = Field(default_factory=dict)
+    questions_limit: int | None = Field(None, ge=1)
     baseline: bool = True
 
 

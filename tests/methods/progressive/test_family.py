@@ -87,7 +87,13 @@ def test_the_command_makes_a_plain_family(parent: Path, tmp_path: Path) -> None:
     from ms_eff.cli import app
 
     method = {"ratios": [2.0], "rule": "plain", "allocation": "uniform"}
+    questions = tmp_path / "mmlu.jsonl"
+    questions.write_text(json.dumps({"question": "?", "choices": ["w1", "w2"], "answer": 0}))
     config = family_config(parent, tmp_path / "run", method=method)
+    judged = config.evaluation.model_copy(
+        update={"questions": {"mmlu": questions}, "prompts": ("w1 w2",), "new_tokens": 3}
+    )
+    config = config.model_copy(update={"evaluation": judged})
     path = tmp_path / "family.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     result = CliRunner().invoke(app, ["compress", str(path)])
@@ -95,6 +101,9 @@ def test_the_command_makes_a_plain_family(parent: Path, tmp_path: Path) -> None:
     ranks = [layer.rank[0] for layer in read_plan(tmp_path / "run" / "members" / "2").layers]
     assert ranks == [8, 4, 4, 8, 7, 7, 7]
     assert "ratio 2" in result.output
+    (row,) = json.loads((tmp_path / "run" / "family.json").read_text())["rows"]
+    assert row["zero_shot"]["mmlu"]["questions"] == 1
+    assert row["samples"][0].startswith("w1 w2w")
 
 
 def test_prefill_is_exported_with_equal_logits(
