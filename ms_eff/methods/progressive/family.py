@@ -122,7 +122,7 @@ class Family:
         record = self.folder / "parent.json"
         if not record.exists() and self.worker.rank == 0:
             score = self.judge.score(load_llama(self.parent))
-            row = {"ratio": 1.0, **self._sizes(dict.fromkeys(self.shapes)), **score}
+            row = {"ratio": 1.0, **self.sizes(dict.fromkeys(self.shapes)), **score}
             with replacing(record) as temporary:
                 temporary.write_text(json.dumps(row, indent=1), encoding="utf-8")
         self._wait_for(record)
@@ -143,14 +143,14 @@ class Family:
         """Truncate, train if that is wanted, judge and keep one member."""
         plan, arrays = self._truncated(index)
         network = build_member(self.parent.shape, plan, arrays)
-        losses = self._train(index, network) if self.wishes.tokens else []
+        losses = self.train(index, network) if self.wishes.tokens else []
         if self.worker.rank > 0:
             return
         ranks = {layer.name: layer.rank[0] for layer in plan.layers}
         row: dict[str, Any] = {
             "ratio": self.wishes.ratios[index],
-            **self._sizes({name: ranks.get(name) for name in self.shapes}),
-            "trained_tokens": self._tokens_a_step() * (index + 1),
+            **self.sizes({name: ranks.get(name) for name in self.shapes}),
+            "trained_tokens": self.tokens_a_step() * (index + 1),
             **self.judge.score(network),
         }
         if losses:
@@ -242,7 +242,8 @@ class Family:
 
     # training
 
-    def _train(self, index: int, network: nn.Cell) -> list[float]:
+    def train(self, index: int, network: nn.Cell) -> list[float]:
+        """Train a network on the text of a step, and return the loss of every batch."""
         wanted = self.config.recovery
         if wanted is None:
             raise ConfigError("recovery: tokens are to be trained on; give recovery.files")
@@ -261,7 +262,8 @@ class Family:
             console=self.console,
         ).run(f"ratio {self.wishes.ratios[index]:g}")
 
-    def _tokens_a_step(self) -> int:
+    def tokens_a_step(self) -> int:
+        """Return the tokens trained on after each step: whole batches."""
         wanted = self.config.recovery
         if not self.wishes.tokens or wanted is None:
             return 0
@@ -269,7 +271,8 @@ class Family:
 
     # what is told and kept
 
-    def _sizes(self, ranks: Mapping[str, int | None]) -> dict[str, int]:
+    def sizes(self, ranks: Mapping[str, int | None]) -> dict[str, int]:
+        """Return all parameters and those of the blocks' linears, at these ranks."""
         dense = sum(S * C for S, C in self.shapes.values())
         kept = kept_weights(self.shapes, ranks)
         return {"params": self.parent.shape.params - dense + kept, "block_params": kept}
