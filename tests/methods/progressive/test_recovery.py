@@ -50,6 +50,7 @@ def test_training_helps_and_steps_fall(parent: Path, tmp_path: Path) -> None:
     assert rank < W1.shape[1]
 
 
+@pytest.mark.slow  # three compiled trainings
 def test_a_stopped_run_ends_as_one_that_was_not(
     parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
