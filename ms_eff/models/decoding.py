@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["Decoder", "Prefill", "sample_text"]
 
 
+Cache = tuple[KeysValues, ...]
+
+
 class Prefill(nn.Cell):
     """The graph of a whole prompt."""
 
@@ -26,7 +29,7 @@ class Prefill(nn.Cell):
         super().__init__(auto_prefix=False)  # the network's names stay
         self.network = network
 
-    def construct(self, ids: Tensor) -> tuple[Tensor, tuple[KeysValues, ...]]:
+    def construct(self, ids: Tensor) -> tuple[Tensor, Cache]:
         """Return logits and cache."""
         return self.network.prefill(ids)
 
@@ -38,9 +41,7 @@ class _Next(nn.Cell):
         super().__init__(auto_prefix=False)  # the network's names stay
         self.network = network
 
-    def construct(
-        self, ids: Tensor, position: Tensor, cache: tuple[KeysValues, ...]
-    ) -> tuple[Tensor, tuple[KeysValues, ...]]:
+    def construct(self, ids: Tensor, position: Tensor, cache: Cache) -> tuple[Tensor, Cache]:
         """Return logits and the longer cache."""
         return self.network.decode(ids, position, cache)
 
@@ -92,11 +93,7 @@ class Decoder:
             )
         rng, found = np.random.default_rng(seed), list(prompt)
         with inference(self.network):
-            # behind the prompt stands padding, which causal attention never sees
-            padded = np.zeros((1, self.length), np.int32)
-            padded[0, : len(prompt)] = prompt
-            logits, cache = self._prefill(Tensor(padded))
-            row = logits[0, len(prompt) - 1].asnumpy()
+            row, cache = self.prefill(prompt)
             while True:
                 token = _chosen(row, temperature, rng)
                 if token == stop:
@@ -104,10 +101,22 @@ class Decoder:
                 found.append(token)
                 if len(found) == len(prompt) + tokens:
                     break
-                place = Tensor(len(found) - 1, ms.int32)
-                logits, cache = self._next(Tensor([[token]], ms.int32), place, ms.mutable(cache))
-                row = logits[0, 0].asnumpy()
+                row, cache = self.next(token, len(found) - 1, cache)
         return found[len(prompt) :]
+
+    def prefill(self, prompt: Sequence[int]) -> tuple[np.ndarray, Cache]:
+        """Return the logits behind a prompt, and its cache."""
+        # behind the prompt stands padding, which causal attention never sees
+        padded = np.zeros((1, self.length), np.int32)
+        padded[0, : len(prompt)] = prompt
+        logits, cache = self._prefill(Tensor(padded))
+        return logits[0, len(prompt) - 1].asnumpy(), cache
+
+    def next(self, token: int, place: int, cache: Cache) -> tuple[np.ndarray, Cache]:
+        """Return the logits behind one more token at its place, and the longer cache."""
+        ids = Tensor([[token]], ms.int32)
+        logits, cache = self._next(ids, Tensor(place, ms.int32), ms.mutable(cache))
+        return logits[0, 0].asnumpy(), cache
 
 
 def sample_text(
