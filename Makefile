@@ -9,7 +9,7 @@ ACCURACY := results/lowrank_accuracy_cifar10
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
 
-.PHONY: demo test test-all cross-check bench bench-lowrank bench-lowrank-accuracy lint clean
+.PHONY: demo test test-all cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -35,6 +35,10 @@ bench: .venv/.ready-dev
 bench-lowrank: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.lowrank_speed; speed=$$?; \
 	$(BIN)/python -m ms_eff.bench.rank_agreement && exit $$speed
+
+# on a machine with nothing else to do: a row at a time
+bench-vit: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.vit_variants
 
 # about an hour on two cores; called again, it goes on where it stopped
 bench-lowrank-accuracy: .venv/.ready
