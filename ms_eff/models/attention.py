@@ -46,7 +46,7 @@ class AttentionCore(nn.Cell):
         Args:
             qkv: ``(B, N, (#Q + 2 #KV) head_dim)``: all queries, then all keys, then all values.
             mask: added to the scores, broadcast to ``(B, heads, N, N)`` with one axis for all
-                heads; None attends everywhere.
+                heads; None attends everywhere. See `ms_eff.models.masks`.
 
         Returns:
             ``(B, N, heads * head_dim)``, heads in order, and the attention ``(B, heads, N, N)``,
