@@ -31,6 +31,7 @@ cross-check: .venv/.ready-dev
 bench: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.bench.decompose
 	$(BIN)/python -m ms_eff.bench.vit
+	$(BIN)/python -m ms_eff.bench.sharing
 
 # on a machine with nothing else to do: about an hour on two cores, a row at a time
 bench-lowrank: .venv/.ready
