@@ -10,6 +10,7 @@ from mindspore import nn, ops
 
 from ms_eff.models.heads import HeadLayout, head_layout
 from ms_eff.models.initial import projection
+from ms_eff.models.row_sums import softmax
 
 __all__ = ["SHARING", "Attention", "AttentionCore", "RepeatingCore", "attention_core"]
 
@@ -54,7 +55,7 @@ class AttentionCore(nn.Cell):
         self.parts = _Parts((self.queries * head_dim, self.keys * head_dim))
         self.scores = ops.BatchMatMul(transpose_b=True)
         self.mix = ops.BatchMatMul()
-        self.softmax = ops.Softmax(-1)
+        self.softmax = softmax()
 
     def construct(
         self, qkv: ms.Tensor, mask: ms.Tensor | None = None

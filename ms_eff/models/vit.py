@@ -17,6 +17,7 @@ from ms_eff.models.attention import Attention
 from ms_eff.models.gelu import GELU
 from ms_eff.models.initial import lecun_normal, projection, truncated_normal
 from ms_eff.models.positions import resize_positions
+from ms_eff.models.row_sums import bias_add
 
 __all__ = [
     "Block",
@@ -50,7 +51,7 @@ class PatchProjection(nn.Cell):
         self.weight = Parameter(ms.Tensor(weight), name="weight")
         self.bias = Parameter(ms.Tensor(np.zeros(dim, np.float32)), name="bias")
         self.matmul = ops.MatMul(transpose_b=True)
-        self.bias_add = ops.BiasAdd()
+        self.bias_add = bias_add()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Map ``(B, channels, H, W)`` to ``(B, H/patch * W/patch, dim)``, row by row."""
