@@ -77,7 +77,7 @@ class AttentionCore(nn.Cell):
         scores = self.scores(q, self._keys(k))
         weights = ops.reshape(scores, (-1, self.heads, tokens, tokens))
         if mask is not None:
-            weights = weights + mask
+            weights = weights + mask.astype(weights.dtype)
         weights = self.softmax(weights)
         rows = ops.reshape(weights, (-1, self.batch, self.heads // self.batch * tokens, tokens))
         y = self._in_order(self.mix(rows, self._keys(v)), tokens)

@@ -10,9 +10,9 @@ from mindspore import ops
 
 __all__ = ["HIDDEN", "causal_mask", "key_mask"]
 
-# exp() of it is 0 beside any score, and two of them still have room in float32. Not infinite: a
+# exp() of it is 0 beside any score, and two of them still have room in float16. Not infinite: a
 # row with nothing to attend to must not become NaN.
-HIDDEN = -1e9
+HIDDEN = -3e4
 
 
 def causal_mask(tokens: int) -> ms.Tensor:

@@ -11,6 +11,7 @@ from ms_eff.methods.gqkva import convert_attention, rebuild
 from ms_eff.models.attention import Attention
 from ms_eff.models.heads import head_layout
 from ms_eff.models.masks import causal_mask, key_mask
+from ms_eff.train.precision import mixed_precision
 from tests.tolerances import LAYER
 
 B, N, DIM, HEADS = 2, 6, 24, 6
@@ -92,8 +93,9 @@ def test_converted_stack_equals_torch(lively, causal, kind, groups) -> None:
     assert names == [parameter.name for parameter in stack.get_parameters()]
 
 
-def test_a_row_that_sees_nothing_is_finite() -> None:
-    cell = Attention(np.random.default_rng(0), DIM, HEADS)
+@pytest.mark.parametrize("level", ["O0", "O3"])
+def test_a_row_that_sees_nothing_is_finite(level) -> None:
+    cell = mixed_precision(Attention(np.random.default_rng(0), DIM, HEADS), level)
     x = ms.Tensor(np.ones((1, N, DIM), np.float32))
     hidden = key_mask(ms.Tensor(np.zeros((1, N), np.int32))) + causal_mask(N)
     assert np.isfinite(cell(x, hidden).asnumpy()).all()
