@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,9 +17,19 @@ from ms_eff.train.interrupt import Interrupted, Stopped, lock_folder, raising_st
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["call", "changed_size", "data_block", "steady_seconds", "training_seconds"]
+    from ms_eff.bench.rows import Rows
+
+__all__ = [
+    "call",
+    "changed_size",
+    "data_block",
+    "measure_missing",
+    "steady_seconds",
+    "training_seconds",
+]
 
 AnySize = TypeVar("AnySize", bound=Section)
+AnyCase = TypeVar("AnyCase")
 
 
 def changed_size(size: AnySize, changes: Mapping[str, Any]) -> AnySize:
@@ -70,6 +81,28 @@ def steady_seconds(seconds: Sequence[float]) -> float | None:
     6.0
     """
     return len(seconds) * (seconds[-2] + seconds[-1]) / 2 if len(seconds) >= 4 else None
+
+
+def measure_missing(
+    rows: Rows,
+    cases: Iterable[AnyCase],
+    measure: Callable[[AnyCase], Mapping[str, Any]],
+    tell: Callable[[Mapping[str, Any]], object],
+) -> list[dict[str, Any]]:
+    """Measure the cases that have no row yet, saving each at once; return all rows.
+
+    Args:
+        rows: of the experiment; its key names attributes of the cases.
+        cases: in the order in which to measure them.
+        measure: case -> row.
+        tell: is told each new row.
+    """
+    for case in cases:
+        if rows.find(**{column: getattr(case, column) for column in rows.kind.key}) is None:
+            rows.add(measure(case))
+            gc.collect()  # compiled graphs go with the cells that own them
+            tell(rows.rows[-1])
+    return rows.rows
 
 
 def call(name: str, command: str, work: Path, job: Callable[[Console], object]) -> int:

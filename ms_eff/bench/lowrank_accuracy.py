@@ -9,7 +9,6 @@ configs made here. Each finished row is saved at once; the same command goes on 
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import shlex
 import sys
@@ -18,7 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ms_eff.bench.accuracy_runs import call, data_block, steady_seconds, training_seconds
+from ms_eff.bench.accuracy_runs import (
+    call,
+    data_block,
+    measure_missing,
+    steady_seconds,
+    training_seconds,
+)
 from ms_eff.bench.accuracy_sizes import (
     KIND,
     SIZES,
@@ -68,13 +73,13 @@ def run(
     """
     settings = {"data": data["name"], **size.model_dump(mode="json")}
     rows = Rows(output, KIND, settings, command)
-    for case in cases(size):
-        if rows.find(model=case.model, seed=case.seed, variant=case.variant) is None:
-            rows.add(measure(case, size, data, work, console))
-            gc.collect()  # compiled graphs go with the cells that own them
-            if console is not None:
-                console.print(_line(rows.rows[-1]))
-    return rows.rows
+    speak = console.print if console is not None else lambda _: None
+    return measure_missing(
+        rows,
+        cases(size),
+        lambda case: measure(case, size, data, work, console),
+        lambda row: speak(_line(row)),
+    )
 
 
 def measure(

@@ -8,7 +8,6 @@ command goes on where it stopped. `python -m ms_eff.report.vit_accuracy` makes t
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import shlex
 import statistics
@@ -18,7 +17,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ms_eff.bench.accuracy_runs import call, changed_size, data_block, training_seconds
+from ms_eff.bench.accuracy_runs import (
+    call,
+    changed_size,
+    data_block,
+    measure_missing,
+    training_seconds,
+)
 from ms_eff.bench.rows import Rows
 from ms_eff.bench.vit_accuracy_sizes import KIND, SIZES, VARIANTS, Case, Size, cases, make_config
 from ms_eff.train.interrupt import own_signals
@@ -54,17 +59,16 @@ def run(
         Interrupted: SIGINT or SIGTERM came during training; everything is saved.
     """
     rows = Rows(output, KIND, {"data": data["name"], **size.model_dump(mode="json")}, command)
-    for case in cases(size):
-        if rows.find(seed=case.seed, variant=case.variant) is None:
-            rows.add(measure(case, size, data, work, console))
-            gc.collect()  # compiled graphs go with the cells that own them
-            if console is not None:
-                row = rows.rows[-1]
-                console.print(
-                    f"seed {case.seed} {case.variant}: accuracy {row['accuracy']:.4f}, "
-                    f"{row['epoch_seconds']:.1f} s an epoch"
-                )
-    return rows.rows
+    speak = console.print if console is not None else lambda _: None
+    return measure_missing(
+        rows,
+        cases(size),
+        lambda case: measure(case, size, data, work, console),
+        lambda row: speak(
+            f"seed {row['seed']} {row['variant']}: accuracy {row['accuracy']:.4f}, "
+            f"{row['epoch_seconds']:.1f} s an epoch"
+        ),
+    )
 
 
 def measure(
