@@ -27,6 +27,7 @@ from ms_eff.train.interrupt import (
 if TYPE_CHECKING:
     from ms_eff.config import Config
     from ms_eff.experiment import Experiment
+    from ms_eff.report.parts import Part
 
 __all__ = ["app", "main"]
 
@@ -157,6 +158,8 @@ def export(
 def report(config: ConfigPath, overrides: Overrides = None) -> None:
     """Write the HTML report of a run and print its final table.
 
+    Where patches of images skip blocks (skipvit), it shows which, on the run's test data.
+
     Example: ms-eff report configs/lowrank/demo_digits.yaml
     """
     from ms_eff.report import terminal_table, write
@@ -164,7 +167,8 @@ def report(config: ConfigPath, overrides: Overrides = None) -> None:
 
     settings = _load(config, overrides, None)
     results = read_results(settings.output / "results.json")
-    path = write(results, settings.output / "report.html")
+    extra = _pictures(config, overrides) if "skipvit" in results.get("methods", {}) else []
+    path = write(results, settings.output / "report.html", extra)
     _out().print(terminal_table(results))
     _out().print(f"report: {path}", highlight=False, soft_wrap=True)
 
@@ -183,6 +187,22 @@ def list_() -> None:
     from ms_eff.catalogue import catalogue
 
     _out().print(catalogue())
+
+
+def _pictures(config: Path, overrides: list[str] | None) -> list[Part]:
+    """Return parts that need the run's networks and data; what is missing is said in their place.
+
+    Everything else in the report comes from the results alone.
+    """
+    from ms_eff.report.parts import Part
+
+    try:
+        with _experiment(config, overrides, None) as experiment:
+            from ms_eff.measure import pictures_run
+
+            return pictures_run(experiment)
+    except UserError as error:
+        return [Part("Patches that were kept", f"No pictures: {' '.join(str(error).split())}")]
 
 
 @contextmanager

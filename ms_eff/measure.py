@@ -1,4 +1,4 @@
-"""What `ms-eff bench` and `ms-eff export` do: measure or export a run's models, and record it."""
+"""What `ms-eff bench`, `export` and `report` do with a run's models and data."""
 
 from __future__ import annotations
 
@@ -19,11 +19,15 @@ from ms_eff.methods.lowrank.layer_timers import MeasuredLayers
 from ms_eff.methods.lowrank.profile import merged, read_profiles, write_profiles
 from ms_eff.methods.lowrank.search import search_ranks
 from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch, with_search
+from ms_eff.methods.skipvit.surgery import kept_patches
+from ms_eff.report.parts import Part
+from ms_eff.report.patches import kept_part
 from ms_eff.report.terminal import terminal_table
 
-__all__ = ["bench_run", "export_run", "ranks_run"]
+__all__ = ["bench_run", "export_run", "pictures_run", "ranks_run"]
 
 _REAL_IMAGES = 16  # test images an exported file is compared on, besides random inputs
+_PICTURES = 8
 
 
 def bench_run(experiment: Experiment) -> Table:
@@ -116,6 +120,26 @@ def export_run(experiment: Experiment, stages: Sequence[str] | None) -> Iterator
             known = ", ".join(models)
             raise ConfigError(f"--stage {stage}: no such model{nearest(stage, models)}; {known}")
         yield from _export_one(experiment, stage, models[stage])
+
+
+def pictures_run(experiment: Experiment) -> list[Part]:
+    """Return parts of the report that show what the last model made of real test images.
+
+    Token skipping by attention has one: the patches it kept, of one image a class.
+    """
+    plan = experiment.results.methods.get("skipvit", {})
+    if plan.get("score") != "cls_attention" or not plan["dropped"]:
+        return []
+    *_, (_, model) = experiment.saved_models()
+    data = experiment.data
+    _, chosen = np.unique(data.test.labels, return_index=True)  # the first of each class
+    chosen = chosen[:_PICTURES]
+    images, labels = data.test.batch(chosen)
+    kept = kept_patches(model, np.asarray(images, np.float32))
+    std, mean = (np.reshape(values, (-1, 1, 1)) for values in (data.std, data.mean))
+    pixels = np.clip(images * std + mean, 0, 1).astype(np.float32)
+    names = [data.classes[label] for label in labels]
+    return [kept_part(pixels, names, kept, plan, model.grid)]
 
 
 def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[str]:

@@ -101,6 +101,19 @@ def test_the_whole_job(call, tmp_path):
     assert_mistakes_about_this_run(call, config, tmp_path)
 
 
+def test_a_report_without_the_runs_networks_says_so(call, tmp_path):
+    config = write_config(tmp_path)
+    results = {"environment": {}, "config": {}, "stages": {}, "methods": {"skipvit": {}}}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    with lock_folder(tmp_path / "run"):
+        code, _, told = call("report", config)
+    assert code == 0, told
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "No pictures:" in page
+    assert "another run is writing here" in page
+
+
 def assert_mistakes_about_this_run(call, config, folder):
     """Refusals that need a finished run, checked on the one just made."""
     code, _, told = call("train", config, "train.epochs=4")
