@@ -78,7 +78,7 @@ def _plan(dense: nn.Cell, settings: LowRankSettings, shape: tuple[int, ...]) -> 
     if settings.merge is not None:
         return _merge_plan(dense, settings.merge, settings.merge_bias)
     if settings.target is not None:
-        return targeted_plan(dense, settings, shape, ms.float32)[0]
+        return targeted_plan(dense, settings, shape, ms.float32)[0].plan
     if settings.rank_search is not None:
         return search_ranks(dense, settings, input_shape=shape)[0]
     return make_plan(find_layers(dense), settings, NetworkSize(network_params(dense))).plan

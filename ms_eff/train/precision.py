@@ -5,10 +5,11 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn
 
+from ms_eff.methods.replace import replaced
 from ms_eff.train.scaling import LossScale
 from ms_eff.train.settings import TrainSettings
 
-__all__ = ["loss_scale", "mixed_precision", "resolve"]
+__all__ = ["in_precision", "loss_scale", "mixed_precision", "resolve"]
 
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm)
 
@@ -35,6 +36,15 @@ def mixed_precision(model: nn.Cell, level: str) -> nn.Cell:
             if isinstance(cell, _NORMS):
                 cell.to_float(ms.float32)
     return model
+
+
+def in_precision(model: nn.Cell, level: str) -> nn.Cell:
+    """Return a copy that computes as `mixed_precision` says; at O0 the very network.
+
+    The network that was given keeps its marks, and its compiled graphs.
+    """
+    level = resolve(level)
+    return model if level == "O0" else mixed_precision(replaced(model, []), level)
 
 
 def loss_scale(settings: TrainSettings) -> LossScale | None:

@@ -23,6 +23,8 @@ __all__ = [
     "RatioRank",
     "Targeting",
     "make_settings",
+    "timed_precision",
+    "to_record",
     "with_search",
 ]
 
@@ -118,6 +120,11 @@ class RankSearch(Section):
     def on_this_device(self) -> bool:
         """Whether times are measured here and now."""
         return self.timer in _HERE
+
+    @property
+    def recorded(self) -> bool:
+        """Whether times come from a latency profile."""
+        return self.timer.endswith(".json")
 
     def step(self, divisor: int) -> int:
         """Return the distance of two ranks that are timed.
@@ -290,7 +297,40 @@ def with_search(settings: LowRankSettings, search: RankSearch) -> LowRankSetting
         ConfigError: they cannot be searched; merging and branches cannot.
     """
     said = settings.model_dump(exclude_unset=True)
-    return make_settings({**said, "rank_search": search.model_dump()})
+    return make_settings({**said, "rank_search": search.model_dump(exclude_unset=True)})
+
+
+def to_record(settings: LowRankSettings) -> LowRankSettings:
+    """Return the settings to record the latency profile by that these will want to read.
+
+    Raises:
+        ConfigError: they cannot be searched; merging and branches cannot.
+
+    >>> search = {"timer": "board.json", "device": "Ascend310", "runs": 50}
+    >>> to_record(LowRankSettings(ratio=2.0, target={}, rank_search=search)).rank_search.timer
+    'wall'
+    """
+    search = settings.rank_search or RankSearch()
+    if not search.on_this_device:  # the file is what is to be recorded, and the device is this one
+        said = search.model_dump(exclude_unset=True, exclude={"timer", "device"})
+        search = RankSearch(**said)
+    without = {k: v for k, v in settings.model_dump(exclude_unset=True).items() if k != "target"}
+    return with_search(make_settings(without), search)
+
+
+def timed_precision(settings: LowRankSettings, training: str) -> str:
+    """Return the precision level to time a network in that is trained at level `training`.
+
+    Training steps run in it; networks are saved, exported and used for inference in float32.
+
+    >>> search = {"objective": "train"}
+    >>> timed_precision(LowRankSettings(ratio=2.0, rank_search=search), "O2")
+    'O2'
+    >>> timed_precision(LowRankSettings(ratio=2.0), "O2")
+    'O0'
+    """
+    search = settings.rank_search or RankSearch()
+    return training if search.objective == "train" else "O0"
 
 
 def make_settings(given: Mapping[str, Any]) -> LowRankSettings:

@@ -9,6 +9,7 @@ import pytest
 from mindspore import nn
 
 import ms_eff
+from ms_eff.bench.layers import network_work
 from ms_eff.errors import ConfigError, PlanError
 from ms_eff.methods.base import ModelContext
 from ms_eff.methods.lowrank import apply_lowrank
@@ -17,8 +18,10 @@ from ms_eff.methods.lowrank.latency import budget_ranks, by_latency
 from ms_eff.methods.lowrank.layers import find_layers, network_params
 from ms_eff.methods.lowrank.method import LowRank
 from ms_eff.methods.lowrank.planner import NetworkSize, make_plan
+from ms_eff.methods.lowrank.profile import Conditions, Curve, LatencyProfile, write_profiles
 from ms_eff.methods.lowrank.rank_search import Timing
 from ms_eff.methods.lowrank.settings import make_settings
+from ms_eff.methods.lowrank.whole_times import NetworkTimes
 from tests.methods.lowrank.networks import randomise
 
 SHAPE = (2, 64)
@@ -92,6 +95,47 @@ def test_a_budget_out_of_reach_is_named() -> None:
         planned(0.8, lambda networks: [100.0] * len(networks))
     with pytest.raises(ConfigError, match="needs the network's input; pass input_shape"):
         apply_lowrank(network(), latency=0.5)
+
+
+class Recorded(ByRank):
+    """Writes what it is asked into a profile."""
+
+    def __init__(self, profile: LatencyProfile) -> None:
+        self.profile = profile
+
+    def times(self, layer, work, ranks, objective):
+        dense, found = super().times(layer, work, ranks, objective)
+        self.profile.curves[objective, work] = Curve(dense, found)
+        return dense, found
+
+
+def test_with_a_profile_the_share_is_one_of_the_whole_networks_time(tmp_path) -> None:
+    net, path = network(), tmp_path / "board.json"
+    profile = LatencyProfile(Conditions("board", "2.9.0", "float32", 2))
+    ms_eff.search_ranks(net, latency=0.6, input_shape=SHAPE, timer=Recorded(profile))
+    wishes = {"latency": 0.6, "rank_search": {"timer": str(path)}}
+    write_profiles(path, [profile])
+    with pytest.raises(PlanError, match=r"no time of the whole network of 3 layers.*bench ranks"):
+        apply_lowrank(net, wishes, input_shape=SHAPE)
+    for whole in (200.0, 250.0):  # layers take 192 ms of it
+        work = network_work(net, find_layers(net), SHAPE)
+        profile.networks["infer", work] = Timing(whole)
+        write_profiles(path, [profile])
+        _, plan, _ = apply_lowrank(net, wishes, input_shape=SHAPE)
+        taken = whole - sum(64 - entry.rank[0] for entry in plan.layers)
+        assert 0.6 * whole - 8 < taken <= 0.6 * whole
+    method = LowRank(make_settings(wishes))
+    method.change_model(net, ModelContext(SHAPE))
+    found = method.report["network"]
+    assert (found["dense_ms"], found["predicted_ms"], found["measured_ms"]) == (250, taken, None)
+    assert found["source"].startswith("latency profile (board")
+
+
+def test_what_was_measured_of_the_whole_is_told() -> None:
+    plan, _ = planned(0.6, as_summed)
+    (total,) = as_summed([network()])
+    taken = total - sum(64 - entry.rank[0] for entry in plan.plan.layers)
+    assert plan.whole == NetworkTimes("infer", "measured here", total, taken, taken)
 
 
 def test_ranks_of_a_budget_are_aligned_and_make_the_layer_smaller() -> None:

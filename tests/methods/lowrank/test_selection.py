@@ -1,14 +1,21 @@
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
-from mindspore import nn
+from mindspore import Tensor, nn
 
 import ms_eff
+from ms_eff.bench.layers import layer_work, network_work
 from ms_eff.errors import PlanError
 from ms_eff.methods.base import ModelContext
+from ms_eff.methods.lowrank import target_plan
 from ms_eff.methods.lowrank.cells import LowRankCell
+from ms_eff.methods.lowrank.layers import find_layers
 from ms_eff.methods.lowrank.method import LowRank
+from ms_eff.methods.lowrank.profile import Conditions, Curve, LatencyProfile, write_profiles
 from ms_eff.methods.lowrank.rank_search import Timing
 from ms_eff.methods.lowrank.settings import make_settings
 from tests.methods.lowrank.networks import images, run
@@ -86,5 +93,95 @@ def test_a_config_targets_and_the_report_says_why() -> None:
     assert plan.layers == ()
     assert "ORG" in report[0].reason
     assert report[0].search is not None
-    with pytest.raises(PlanError, match="none of 2 layers would be decomposed"):
+    with pytest.raises(PlanError, match=r"none of 1 layers would be decomposed \('0': ORG"):
         LowRank(make_settings(wishes)).change_model(net, ModelContext((64, 256)))
+
+
+def board(path: Path, whole: Timing | None) -> Path:
+    """Write a profile of another device, on which wide layers gain half and narrow ones lose."""
+    net = network()
+    layers = find_layers(net)
+    conditions = Conditions("Ascend910", "2.9.0", "float32", 2)
+    profile = LatencyProfile(conditions)
+    for layer in layers:
+        ((work, _),) = layer_work(net, [layer], SHAPE)[layer.name].mix
+        dense, ranks = ByWidth().times(layer, work, range(1, 33), "infer")
+        profile.curves["infer", work] = Curve(dense, ranks)
+    if whole is not None:
+        profile.networks["infer", network_work(net, layers, SHAPE)] = whole
+    write_profiles(path, [profile])
+    return path
+
+
+def test_a_profile_of_another_device_is_not_mixed_with_this_ones_time(tmp_path, monkeypatch):
+    def never(*_):
+        raise RuntimeError("timed here")
+
+    monkeypatch.setattr(target_plan, "wall_timer", never)
+    wishes = {"ratio": 1.5, "rank_search": {"timer": str(board(tmp_path / "a.json", None))}}
+    changed, plan, found = ms_eff.select_layers(network(), wishes, input_shape=SHAPE)
+    assert [layer.name for layer in plan.layers] == ["0", "2"]
+    assert (decomposed(changed), found.dense_ms, found.measured_ms) == (2, None, None)
+    # where the profile knows the whole network, a gain lost in its noise is none
+    wishes["rank_search"] = {"timer": str(board(tmp_path / "b.json", Timing(1000.0)))}
+    net = network()
+    same, _, found = ms_eff.select_layers(net, wishes, input_shape=SHAPE)
+    assert (same is net, found.dense_ms, found.measured_ms) == (True, 1000.0, None)
+
+
+def test_the_report_says_who_knew_the_whole_networks_time(tmp_path):
+    path = board(tmp_path / "board.json", Timing(40.0))
+    method = LowRank(
+        make_settings({"ratio": 1.5, "target": True, "rank_search": {"timer": str(path)}})
+    )
+    method.change_model(network(), ModelContext(SHAPE))
+    assert json.loads(json.dumps(method.report))["network"] == {
+        "objective": "infer",
+        "source": "latency profile (Ascend910, MindSpore 2.9.0, float32, batch 2, timer wall)",
+        "dense_ms": 40.0,
+        "predicted_ms": 30.0,
+        "measured_ms": None,
+    }
+
+
+def test_no_more_calibration_data_are_read_than_are_looked_at():
+    read = []
+
+    def batches():
+        for i in range(100):
+            read.append(i)
+            yield np.random.default_rng(i).standard_normal(SHAPE).astype(np.float32)
+
+    ms_eff.select_layers(
+        network(), ratio=1.5, criterion="activation", calibration_samples=5, input_shape=SHAPE,
+        timer=ByWidth(), whole_timer=lambda nets: [40.0 - 5.0 * decomposed(n) for n in nets],
+        calibration=batches(),
+    )  # fmt: skip
+    assert read == [0, 1, 2]  # three batches of two
+
+
+class Idle(nn.Cell):
+    """Has a layer that its forward never calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used = nn.Dense(512, 512)
+        self.idle = nn.Dense(512, 512)
+
+    def construct(self, x: Tensor) -> Tensor:
+        return self.used(x)
+
+
+@pytest.mark.parametrize(
+    "wishes",
+    [
+        {"ratio": 4.0, "target": True, "rank_search": {"timer": "model", "device": "ascend310"}},
+        {"ratio": 4.0, "rank_search": {"timer": "model", "device": "ascend310"}},
+        {"latency": 0.99, "rank_search": {"timer": "model", "device": "ascend310"}},
+        {"macs": 0.9},
+    ],
+)
+def test_a_layer_that_is_never_called_says_so(wishes):
+    net, _, report = ms_eff.apply_lowrank(Idle(), wishes, input_shape=(4096, 512))
+    assert decomposed(net) == 1
+    assert report[1].reason == "the forward never calls it"
