@@ -14,7 +14,7 @@ from ms_eff.bench.replaced import layer_latencies
 from ms_eff.bench.steps import plain_step
 from ms_eff.bench.whole import network_timing
 from ms_eff.deploy.export import export
-from ms_eff.deploy.folding import fold_norms
+from ms_eff.deploy.folding import fold_norms, norms_left
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.experiment import Experiment
 from ms_eff.methods.lowrank.layer_timers import MeasuredLayers
@@ -137,7 +137,10 @@ def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[
     images, *_ = experiment.data.test.batch(np.arange(min(_REAL_IMAGES, len(experiment.data.test))))
     folder = experiment.folder / "export"
     if settings.fold_norms:
-        model, _ = fold_norms(model, (1, *experiment.input_shape))
+        model, gone = fold_norms(model, (1, *experiment.input_shape))
+        left = norms_left(model)
+        stay = f"; {len(left)} stay, such as '{left[0]}'" if left else ""
+        yield f"{stage}: {len(gone)} batch normalisations folded{stay}"
     record = experiment.results.stages[stage].setdefault("export", {})
     for kind in settings.formats:
         done = export(

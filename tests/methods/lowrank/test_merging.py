@@ -149,6 +149,26 @@ def test_statistics_are_the_mean_over_the_batches() -> None:
     np.testing.assert_allclose(net[1].moving_mean.asnumpy(), np.mean(means[0], 0), atol=FP32)
 
 
+def test_norms_that_gather_no_statistics_keep_theirs() -> None:
+    class Partly(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gathers = nn.BatchNorm2d(3)
+            self.given = nn.BatchNorm2d(3, use_batch_statistics=False)
+            self.idle = nn.BatchNorm2d(3)
+
+        def construct(self, x: Tensor) -> Tensor:
+            return self.given(self.gathers(x))
+
+    net = randomise(Partly())
+    before = weights(net)
+    estimate_statistics(net, [images(5, 3, 6, 6).asnumpy()])
+    changed = {
+        name for name, value in weights(net).items() if not np.array_equal(value, before[name])
+    }
+    assert changed == {"gathers.moving_mean", "gathers.moving_variance"}
+
+
 def test_plan_and_weights_rebuild_it_bit_for_bit(tmp_path: Path) -> None:
     batches = [images(8, 3, 8, 8, seed=s).asnumpy() for s in range(3)]
     context = ModelContext((8, 3, 8, 8), lambda: iter([(b, np.zeros(8)) for b in batches]))
