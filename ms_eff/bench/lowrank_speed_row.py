@@ -18,9 +18,9 @@ from ms_eff.bench.profiler import kernels_by_type
 from ms_eff.bench.steps import plain_step
 from ms_eff.bench.timers import Comparison, Work, compare
 from ms_eff.deploy.folding import fold_norms
+from ms_eff.methods.lowrank.blocks import find_blocks
 from ms_eff.methods.lowrank.freezing import Which, frozen_factors, trained_weights
 from ms_eff.methods.lowrank.layers import find_layers, network_params
-from ms_eff.methods.lowrank.merging import find_blocks
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
 from ms_eff.methods.lowrank.planner import NetworkSize, make_plan
 from ms_eff.methods.lowrank.rebuilding import stand_in

@@ -90,17 +90,19 @@ class LowRank(Method):
         wishes, batches = self.settings, None
         if context.calibration is not None:
             batches = (images for images, _ in islice(context.calibration(), _BATCHES))
+        given: dict[str, Any] = {}
+        if saved is None:  # what a plan says is final
+            given = {
+                "share": wishes.merge,
+                "branches": wishes.branches,
+                "divisor": wishes.divisor,
+                "bias": wishes.merge_bias,
+                "include": wishes.include,
+            }
+            # the default leaves out layers that are no blocks
+            given |= {"exclude": wishes.exclude} if "exclude" in wishes.model_fields_set else {}
         merged, plan, report = merge_bottlenecks(
-            model,
-            saved,
-            share=1.0 if wishes.merge is None else wishes.merge,
-            branches=wishes.branches,
-            divisor=wishes.divisor,
-            bias=wishes.merge_bias,
-            include=wishes.include,
-            exclude=wishes.exclude,
-            calibration=batches,
-            input_shape=context.input_shape,
+            model, saved, calibration=batches, input_shape=context.input_shape, **given
         )
         self.plan = plan.to_json()
         self.report = _summary(report)

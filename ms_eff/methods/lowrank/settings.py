@@ -114,6 +114,11 @@ class RankSearch(Section):
     def _machine(self) -> Self:
         if self.timer == "model" and self.device not in (None, *MACHINES):
             raise ValueError(f"device '{self.device}' has no model; known: {', '.join(MACHINES)}")
+        if self.on_this_device and self.device is not None:
+            raise ValueError(
+                f"device '{self.device}' chooses among profiles or models, and timer {self.timer} "
+                "measures on this one; drop device, or name a profile *.json"
+            )
         return self
 
     @property
@@ -210,18 +215,27 @@ class LowRankSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _budget_by_name(cls, given: Any) -> Any:
-        """Take `budget: {latency: 0.7}` for `latency: 0.7`."""
-        if not isinstance(given, Mapping) or not isinstance(given.get("budget"), Mapping):
+    def _as_said(cls, given: Any) -> Any:
+        """Take `budget: {latency: 0.7}` for `latency: 0.7`, and null for not said."""
+        if not isinstance(given, Mapping):
+            return given
+        # a config that builds on another takes a key back by null, whatever its type
+        given = {key: value for key, value in given.items() if value is not None}
+        if "budget" not in given:
             return given
         budget = given["budget"]
+        if not isinstance(budget, Mapping):
+            raise ValueError(
+                f"budget = {budget!r}: name what it is a share of, one of {', '.join(BUDGETS)}, as "
+                "in budget: {params: 0.5}"
+            )
         if len(budget) != 1 or not set(budget) <= set(BUDGETS):
             raise ValueError(
                 f"budget: {', '.join(map(str, budget)) or 'nothing'} is given; name one of "
                 f"{', '.join(BUDGETS)}, as in budget: {{latency: 0.7}}"
             )
         (name,) = budget
-        if given.get(name) is not None:
+        if name in given:
             raise ValueError(f"budget.{name} and {name} say it twice; drop one")
         return {**{k: v for k, v in given.items() if k != "budget"}, **budget}
 
@@ -253,8 +267,7 @@ class LowRankSettings(Section):
         if len(given) != 1:
             found = f"found {' and '.join(given)}" if given else "found none"
             raise ValueError(f"name exactly one of {', '.join(SOURCES)}; {found}")
-        said = self.model_fields_set - {"plan", "vbmf", "freeze"}
-        beside = {name for name in said if getattr(self, name) is not None}  # null takes one back
+        beside = self.model_fields_set - {"plan", "vbmf", "freeze"}
         if given == ["plan"] and beside:
             raise ValueError(f"a plan is applied as written; drop {', '.join(sorted(beside))}")
         timed = [n for n in ("latency", "rank_search", "target") if getattr(self, n) is not None]
@@ -263,6 +276,13 @@ class LowRankSettings(Section):
             raise ValueError(f"{timed[0]} times single layers, not {other}; drop one of them")
         if self.target is not None and given == ["latency"]:
             raise ValueError("a latency budget goes by measured gains already; drop target")
+        if given == ["latency"] and self.rank_search is not None:
+            unused = self.rank_search.model_fields_set & {"floor", "noise"}
+            if unused:
+                raise ValueError(
+                    "a latency budget takes no single cliffs; drop "
+                    + ", ".join(f"rank_search.{name}" for name in sorted(unused))
+                )
         if given != ["merge"] and "merge_bias" in self.model_fields_set:
             raise ValueError("merge_bias is about merging; drop it, or name merge")
         if self.criterion == "weight" and "calibration_samples" in self.model_fields_set:

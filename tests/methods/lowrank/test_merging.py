@@ -15,7 +15,8 @@ from ms_eff.deploy.export import export
 from ms_eff.errors import ConfigError, DataError, PlanError
 from ms_eff.methods.base import ModelContext
 from ms_eff.methods.lowrank import LayerPlan, LowRankPlan, apply_lowrank, rebuild
-from ms_eff.methods.lowrank.merging import find_blocks, merge_bottlenecks
+from ms_eff.methods.lowrank.blocks import find_blocks
+from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.method import LowRank
 from ms_eff.methods.lowrank.settings import LowRankSettings, make_settings
 from ms_eff.methods.lowrank.statistics import estimate_statistics
@@ -248,3 +249,26 @@ def test_merging_takes_what_it_promises_from_the_whole_network() -> None:
     saved = sum((row.macs_before or 0) - (row.macs_after or 0) for row in report)
     before, after = (totals(count(n, (1, 3, 8, 8)))["macs"] for n in (network, merged))
     assert before - after == saved
+
+
+def test_wishes_that_would_do_nothing_are_refused() -> None:
+    network = small()
+    _, plan, _ = merge_bottlenecks(network)
+    with pytest.raises(ConfigError, match="a plan is carried out as written; drop share, bias"):
+        merge_bottlenecks(network, plan, share=0.25, bias=True)
+    with pytest.raises(ConfigError, match="share and rank say it twice"):
+        merge_bottlenecks(network, share=0.25, rank=3)
+    with pytest.raises(PlanError, match=r"exclude 'layer9\.\*' matches no block"):
+        merge_bottlenecks(network, exclude=["layer9.*"])
+
+
+def test_a_config_passes_share_and_bias_on() -> None:
+    method = LowRank(make_settings({"merge": 0.25, "merge_bias": False, "exclude": ["layer1.*"]}))
+    merged = method.change_model(small(), ModelContext((2, 3, 8, 8)))
+    entries = LowRankPlan.from_json(method.plan).layers
+    assert [(e.name, e.rank, e.bias) for e in entries] == [
+        ("layer2.0", (4, 4), False),
+        ("layer3.0", (8, 8), False),
+        ("layer4.0", (16, 16), False),
+    ]
+    assert not merged.layer2[0].conv1.has_bias
