@@ -40,8 +40,8 @@ def network() -> nn.Cell:
     return randomise(nn.SequentialCell(nn.Dense(64, 64), nn.Dense(64, 64), nn.Dense(64, 10)))
 
 
-def planned(share: float, whole_timer, **more):
-    net = network()
+def planned(share: float, whole_timer, net=None, timer=None, **more):
+    net = net or network()
     layers, settings = find_layers(net), make_settings({"latency": share, **more})
     size = NetworkSize(network_params(net))
     return by_latency(
@@ -52,7 +52,7 @@ def planned(share: float, whole_timer, **more):
         size,
         SHAPE,
         ms.float32,
-        ByRank(),
+        timer or ByRank(),
         whole_timer,
     )
 
@@ -167,3 +167,54 @@ def test_by_the_model_and_by_the_wall_clock_a_network_comes_out() -> None:
     report = json.loads(json.dumps(method.report))
     assert [row["decomposed"] for row in report["layers"]] == [True, False]
     assert report["layers"][0]["search"]["why"].startswith("rank ")
+
+
+def test_each_layer_is_timed_at_all_its_calls_and_once_among_equals() -> None:
+    class Thrice(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Dense(64, 64), nn.Dense(64, 64)
+
+        def construct(self, x):
+            return self.b(self.a(self.a(x)))
+
+    class Counting(ByRank):
+        asked = 0
+
+        def times(self, *given):
+            self.asked += 1
+            return super().times(*given)
+
+    timer = Counting()
+    found_plan, found = planned(0.5, None, net=randomise(Thrice()), timer=timer)
+    assert timer.asked == 1
+    ranks = {entry.name: entry.rank[0] for entry in found_plan.plan.layers}
+    taken = 2 * ranks.get("a", 64) + ranks.get("b", 64)
+    assert (found_plan.whole.dense_ms, found_plan.whole.predicted_ms) == (192.0, taken)
+    assert taken <= 96
+    assert found["a"].dense.median_ms == found["b"].dense.median_ms == 64  # of one call
+
+
+def test_the_budget_is_tightened_three_times_at_most() -> None:
+    asked = []
+
+    def stubborn(networks):
+        asked.append(len(networks))
+        return [100.0, 61.3][: len(networks)]  # never quite within 2 % of 0.6
+
+    with pytest.raises(PlanError, match=r"takes 0.613 of the original's time"):
+        planned(0.6, stubborn)
+    assert asked == [1, 2, 2, 2, 2]
+    asked.clear()
+    planned(0.601, stubborn)  # 0.613 is within 2 %
+    assert asked == [1, 2]
+
+
+def test_what_is_planned_within_reach_of_a_tightened_budget_is_told_when_it_fails() -> None:
+    with pytest.raises(PlanError, match=r"fastest network that was tried takes 0.900"):
+        planned(0.5, lambda networks: [100.0, 90.0][: len(networks)])
+
+
+def test_excluded_layers_are_not_timed() -> None:
+    _, found = planned(0.9, as_summed, exclude=["1"])
+    assert set(found) == {"0", "2"}

@@ -272,3 +272,18 @@ def test_a_config_passes_share_and_bias_on() -> None:
         ("layer4.0", (16, 16), False),
     ]
     assert not merged.layer2[0].conv1.has_bias
+
+
+def test_new_cells_keep_the_marks_and_modes_of_the_old_ones() -> None:
+    network = small()
+    block = network.layer1[0]
+    block.conv1.to_float(ms.float16)
+    block.conv2.to_float(ms.float32)
+    block.bn2.set_train(True)
+    block.conv3.weight.requires_grad = False
+    merged = merge_bottlenecks(network)[0].layer1[0]
+    assert merged.conv1.get_flags()["fp16"] is True
+    assert merged.conv2.get_flags()["fp16"] is False
+    assert merged.conv2.get_flags()["fp32"] is True
+    assert "fp16" not in merged.conv3.get_flags()
+    assert (merged.bn2.training, merged.bn1.training) == (True, False)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -18,6 +19,7 @@ from ms_eff.methods.lowrank.method import LowRank
 from ms_eff.methods.lowrank.profile import Conditions, Curve, LatencyProfile, write_profiles
 from ms_eff.methods.lowrank.rank_search import Timing
 from ms_eff.methods.lowrank.settings import make_settings
+from ms_eff.methods.lowrank.whole_times import NetworkTimes
 from tests.methods.lowrank.networks import images, run
 
 SHAPE = (2, 32)
@@ -185,3 +187,74 @@ def test_a_layer_that_is_never_called_says_so(wishes):
     net, _, report = ms_eff.apply_lowrank(Idle(), wishes, input_shape=(4096, 512))
     assert decomposed(net) == 1
     assert report[1].reason == "the forward never calls it"
+
+
+class Asked:
+    """Notes which layers each network that is timed has decomposed."""
+
+    def __init__(self, times) -> None:
+        self.times, self.seen = times, []
+
+    def __call__(self, networks):
+        found = []
+        for net in networks:
+            names = [n for n, cell in net.cells_and_names() if isinstance(cell, LowRankCell)]
+            found.append(tuple(names))
+        self.seen.append(found)
+        return [self.times(names) for names in found]
+
+
+def test_candidates_are_timed_beside_the_original_and_drift_cancels():
+    drift = iter([1.0, 2.0, 3.0, 4.0])
+
+    class Drifting(Asked):
+        def __call__(self, networks):
+            factor = next(drift)
+            return [factor * ms for ms in super().__call__(networks)]
+
+    timer = Drifting(lambda names: 40.0 - 5.0 * len(names))
+    _, plan, found = ms_eff.select_layers(
+        network(), ratio=1.5, input_shape=SHAPE, timer=ByWidth(), whole_timer=timer
+    )
+    assert timer.seen == [[()], [(), ("0", "2")]]
+    # in the first round's unit, whatever the machine did in the second
+    assert (found.dense_ms, found.measured_ms) == (40.0, 30.0)
+    assert plan.settings == {"ratio": 1.5}
+
+
+def test_the_share_is_one_of_the_layers_looked_at():
+    for share, kept in ((0.5, ["0", "2"]), (0.49, []), (1.0, ["0", "2"])):
+        _, plan, found = ms_eff.select_layers(
+            network(), ratio=1.5, target={"share": share}, input_shape=SHAPE, timer=ByWidth(),
+            whole_timer=Asked(lambda names: 40.0 - 5.0 * len(names)),
+        )  # fmt: skip
+        assert [entry.name for entry in plan.layers] == kept
+        if not kept:  # one of four layers is wanted, and they come in pairs
+            assert "at most 1 layers" in dict(found.dropped)[found.dropped[-1][0]]
+
+
+def test_threshold_and_tolerance_are_those_of_the_settings():
+    def chosen(**wishes):
+        timer = Asked(lambda names: 40.0 - 5.0 * len(names))
+        return ms_eff.select_layers(
+            network(), ratio=1.5, target=wishes, input_shape=SHAPE, timer=ByWidth(),
+            whole_timer=timer,
+        )[1].layers  # fmt: skip
+
+    assert chosen(threshold=0.49)
+    assert not chosen(threshold=0.5)  # just half is gained
+    assert chosen(tolerance=0.24)
+    assert not chosen(tolerance=0.25)  # 10 of 40 ms
+
+
+def test_layers_that_are_dropped_stay_in_the_report_with_the_reason():
+    planned, found, _ = target_plan.targeted_plan(
+        network(), make_settings({"ratio": 1.5, "target": True}), SHAPE, ms.float32, ByWidth(),
+        Asked(lambda names: 40.0 - 5.0 * len(names)),
+    )  # fmt: skip
+    assert {name: choice.rank is None for name, choice in found.items()} == {
+        "0": False, "1": True, "2": False, "3": True,
+    }  # fmt: skip
+    assert set(planned.skipped) == {"1", "3"}
+    assert all(why.startswith("ORG: at rank") for why in planned.skipped.values())
+    assert planned.whole == NetworkTimes("infer", "measured here", 40.0, 30.0, 30.0)
