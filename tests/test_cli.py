@@ -297,3 +297,17 @@ def test_a_profile_recorded_by_bench_ranks_drives_the_search(call, tmp_path):
     )
     by_work = {curve.dense.median_ms for curve in profile.curves.values()}
     assert {choice.dense.median_ms for choice in found.values()} == by_work
+
+
+def test_a_profile_for_mixed_precision_training_is_one_of_half_precision_layers(call, tmp_path):
+    text = CONFIG.replace("width: 4", "width: 2").replace("batch_size: 64", "batch_size: 4")
+    search = "{lowrank: {rank: 4, include: [fc], rank_search: {warmup: 1, runs: 3, floor: 1.0,"
+    config = write_config(tmp_path, text.replace("{lowrank: {params: 0.6}", search + "OBJ}}"))
+    for objective, dtype in (("train", "float16"), ("infer", "float32")):
+        config.write_text(config.read_text().replace("OBJ", f"objective: {objective}"))
+        assert call("bench", "ranks", config, "train.precision=O2")[0] == 0
+        config.write_text(config.read_text().replace(f"objective: {objective}", "OBJ"))
+        profiles = read_profiles(tmp_path / "run" / "latency_profile.json")
+        assert profiles[0].conditions.dtype == dtype
+        assert {work.dtype for _, work in profiles[0].curves} == {dtype}
+    assert len(profiles) == 2
