@@ -82,10 +82,11 @@ class RankSearch(Section):
             kernels only; a latency profile (`*.json`, by `ms-eff bench ranks`) was measured
             elsewhere; `model` calculates for an Ascend cube unit, and is only a model.
         device: whose profile to take where a file holds several; for `model` the machine,
-            `ascend910` (default) or `ascend310`.
+            `ascend910` (default) or `ascend310`. Measuring here there is no choice.
         fast: time only the start rank and multiples of `divisor` (of 8 where that is 1).
         floor: lowest rank looked at, as a share of the start rank.
-        noise: a jump counts only above this share of the time, and above the measured spreads.
+        noise: a jump, or the gain on the layer itself, counts only above this share of the time;
+            a jump also only above the measured spreads, the gain above the medians' errors.
         warmup: measuring here: calls thrown away.
         runs: measuring here: calls that count.
     """
