@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ms_eff.errors import UserError, VerificationError, first_line
+from ms_eff.errors import ConfigError, UserError, VerificationError, first_line
 from ms_eff.train.interrupt import (
     Interrupted,
     Stopped,
@@ -126,7 +126,11 @@ def bench(
     """
     from ms_eff.measure import bench_run, ranks_run
 
-    if str(config) == "ranks" and overrides:
+    if str(config) == "ranks" and not config.exists():
+        if not overrides:
+            raise ConfigError(
+                "bench ranks: a config is missing; call `ms-eff bench ranks CONFIG [KEY=VALUE]...`"
+            )
         with _experiment(Path(overrides[0]), overrides[1:], device) as experiment:
             _out().print(ranks_run(experiment), highlight=False, soft_wrap=True)
         return

@@ -18,9 +18,9 @@ from ms_eff.bench.profiler import kernels_by_type
 from ms_eff.bench.steps import plain_step
 from ms_eff.bench.timers import Comparison, Work, against, compare
 from ms_eff.deploy.folding import fold_norms
+from ms_eff.methods.lowrank.blocks import find_blocks
 from ms_eff.methods.lowrank.freezing import Which, frozen_factors, trained_weights
 from ms_eff.methods.lowrank.layers import find_layers, network_params
-from ms_eff.methods.lowrank.merging import find_blocks
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
 from ms_eff.methods.lowrank.planner import NetworkSize, make_plan
 from ms_eff.methods.lowrank.rebuilding import stand_in
@@ -78,7 +78,7 @@ def _plan(dense: nn.Cell, settings: LowRankSettings, shape: tuple[int, ...]) -> 
     if settings.merge is not None:
         return _merge_plan(dense, settings.merge, settings.merge_bias)
     if settings.target is not None:
-        return targeted_plan(dense, settings, shape, ms.float32)[0]
+        return targeted_plan(dense, settings, shape, ms.float32)[0].plan
     if settings.rank_search is not None:
         return search_ranks(dense, settings, input_shape=shape)[0]
     return make_plan(find_layers(dense), settings, NetworkSize(network_params(dense))).plan
