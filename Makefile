@@ -1,6 +1,8 @@
 # demo · test · cross-check · bench · lint; each makes .venv when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
+# a file stays with one worker, so that what its fixtures compile is compiled once
+WORKERS := -n 2 --dist loadfile
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := configs/lowrank/demo_digits.yaml
 ACCURACY := results/lowrank_accuracy_cifar10
@@ -17,10 +19,10 @@ demo: .venv/.ready
 	$(BIN)/ms-eff report $(DEMO)
 
 test: .venv/.ready-dev
-	$(BIN)/python -m pytest -m "not slow" --durations=10
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow" --durations=10
 
 test-all: .venv/.ready-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 cross-check: .venv/.ready-dev
 	$(BIN)/python -m cross_check run --results results/cross_check.json

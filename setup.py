@@ -42,6 +42,7 @@ setup(
         "dev": [
             "pytest>=8",
             "pytest-timeout",
+            "pytest-xdist",  # two workers halve the suite on two cores
             "pytest-cov",
             "tensorly>=0.9",  # an independent Tucker
             "ruff",

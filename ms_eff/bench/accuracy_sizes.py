@@ -12,14 +12,17 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator
 
+from ms_eff.bench.rows import Kind
 from ms_eff.config import Config
 from ms_eff.errors import ConfigError
 from ms_eff.models.registry import check_name
 from ms_eff.section import Section
 
-__all__ = ["SIZES", "VARIANTS", "Case", "Size", "cases", "make_config", "make_size"]
+__all__ = ["KIND", "SIZES", "VARIANTS", "Case", "Size", "cases", "make_config", "make_size"]
 
 Count = Annotated[int, Field(ge=1)]
+
+KIND = Kind("lowrank_accuracy", ("model", "seed", "variant"), growing=("models", "seeds"))
 
 # settings of the low-rank method; None: no method. `dense` is the start of all others, and
 # `continued` is it fine-tuned for as long, so that more training is not taken for a gain.

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ms_eff.bench import environment
-from ms_eff.bench.accuracy_rows import read_rows
-from ms_eff.bench.accuracy_sizes import VARIANTS, Case
+from ms_eff.bench.accuracy_sizes import KIND, VARIANTS, Case
+from ms_eff.bench.rows import read_rows
 from ms_eff.bench.timers import Work, compare, summary
 from ms_eff.errors import ConfigError, UserError
 from ms_eff.files import replacing
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(words)
     setup(DeviceSettings())
     try:
-        results = read_rows(options.rows)
+        results = read_rows(options.rows, KIND)
         batch = results["settings"]["batch_size"]
         content = {
             "environment": environment.describe(

@@ -18,8 +18,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ms_eff.bench.accuracy_rows import Rows
-from ms_eff.bench.accuracy_sizes import SIZES, VARIANTS, Case, Size, cases, make_config, make_size
+from ms_eff.bench.accuracy_sizes import (
+    KIND,
+    SIZES,
+    VARIANTS,
+    Case,
+    Size,
+    cases,
+    make_config,
+    make_size,
+)
+from ms_eff.bench.rows import Rows
 from ms_eff.errors import PlanError, UserError
 from ms_eff.train.interrupt import Interrupted, Stopped, lock_folder, own_signals, raising_stop
 
@@ -56,9 +65,10 @@ def run(
         ConfigError: `output` or `work` was made with other settings.
         Interrupted: SIGINT or SIGTERM came during training; everything is saved.
     """
-    rows = Rows(output, size, str(data["name"]), command)
+    settings = {"data": data["name"], **size.model_dump(mode="json")}
+    rows = Rows(output, KIND, settings, command)
     for case in cases(size):
-        if rows.find(case) is None:
+        if rows.find(model=case.model, seed=case.seed, variant=case.variant) is None:
             rows.add(measure(case, size, data, work, console))
             gc.collect()  # compiled graphs go with the cells that own them
             if console is not None:

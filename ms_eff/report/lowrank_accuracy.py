@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ms_eff.bench.accuracy_rows import read_rows
-from ms_eff.bench.accuracy_sizes import VARIANTS
+from ms_eff.bench.accuracy_sizes import KIND, VARIANTS
+from ms_eff.bench.rows import read_rows
 from ms_eff.errors import SetupError, UserError
 from ms_eff.files import read_json, replacing
 from ms_eff.report.drawing import legend, name_axes, panels, style, svg_file
@@ -105,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("rows", type=Path, help="JSON of `python -m ms_eff.bench.lowrank_accuracy`")
     options = parser.parse_args(arguments)
     try:
-        results = read_rows(options.rows)
+        results = read_rows(options.rows, KIND)
         beside = options.rows.with_name(f"{options.rows.stem}_time.json")
         timing = read_json(beside, SetupError) if beside.exists() else None
         with replacing(options.rows.with_suffix(".svg"), SetupError) as temporary:

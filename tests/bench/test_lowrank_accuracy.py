@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ms_eff.bench import accuracy_rows, accuracy_sizes, lowrank_accuracy
-from ms_eff.bench.accuracy_sizes import VARIANTS, Case, cases, make_size
+from ms_eff.bench import accuracy_sizes, lowrank_accuracy
+from ms_eff.bench.accuracy_sizes import KIND, VARIANTS, Case, cases, make_size
 from ms_eff.bench.lowrank_accuracy import main, run
+from ms_eff.bench.rows import Rows, read_rows
 from ms_eff.errors import ConfigError, SetupError
 from ms_eff.train.interrupt import Interrupted
 
@@ -101,7 +102,7 @@ def test_seeds_and_models_may_be_added_but_nothing_else_changed(
     more = TINY.model_copy(update={"seeds": (7,), "models": {"resnet50": 2}})
     rows = run(more, DIGITS, tmp_path, output)
     assert {(row["model"], row["seed"]) for row in rows} == {("resnet18", 0), ("resnet50", 7)}
-    settings = accuracy_rows.read_rows(output)["settings"]
+    settings = read_rows(output, KIND)["settings"]
     assert settings["models"] == {"resnet18": 4, "resnet50": 2}
     assert settings["seeds"] == [0, 7]
     for changes, named in (
@@ -110,7 +111,7 @@ def test_seeds_and_models_may_be_added_but_nothing_else_changed(
     ):
         with pytest.raises(ConfigError, match=named):
             run(TINY.model_copy(update=changes), DIGITS, tmp_path, output)
-    assert accuracy_rows.read_rows(output)["rows"] == rows
+    assert read_rows(output, KIND)["rows"] == rows
 
 
 def test_a_users_mistakes_are_one_line(
@@ -133,7 +134,7 @@ def test_an_unwritable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     output = tmp_path / "rows.json"
     run(TINY, DIGITS, tmp_path, output)
     content = output.read_bytes()
-    rows = accuracy_rows.Rows(output, TINY, "digits")
+    rows = Rows(output, KIND, {"data": "digits", **TINY.model_dump(mode="json")})
 
     def refuse(*_: Any) -> None:
         raise OSError(28, "No space left on device")

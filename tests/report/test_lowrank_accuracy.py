@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from ms_eff.bench.accuracy_rows import FORMAT
+from ms_eff.bench.accuracy_sizes import KIND
 from ms_eff.report.lowrank_accuracy import main, markdown, plot
 
 ACCURACY = {
@@ -53,7 +53,7 @@ def results(rows: list[dict[str, Any]] | None = None) -> dict[str, Any]:
     call = {"device": "a CPU", "cores": 2, "versions": {"mindspore": "2.9.0"},
             "date": "2026-01-02T03:04:05", "command": "x"}  # fmt: skip
     settings = {"data": "cifar10", "batch_size": 64, "pretrain_epochs": 10, "fine_tune_epochs": 4}
-    return {"format": FORMAT, "settings": settings, "calls": [call], "rows": rows}
+    return {"format": KIND.format, "settings": settings, "calls": [call], "rows": rows}
 
 
 def table(text: str) -> dict[str, dict[str, str]]:
