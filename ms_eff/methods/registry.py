@@ -36,6 +36,10 @@ METHODS: dict[str, tuple[str, str]] = {
             ("sam", "SAM"),
             ("gradient_centralization", "GradientCentralization"),
             ("patch_whitening", "PatchWhitening"),
+            ("meta_learning", "MetaLearning"),
+            ("ghost_batch_norm", "GhostBatchNorm"),
+            ("progressive_freezing", "ProgressiveFreezing"),
+            ("progressive_resizing", "ProgressiveResizing"),
         )
     },
 }

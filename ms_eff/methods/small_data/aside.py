@@ -1,12 +1,18 @@
-"""Parameters put aside inside a compiled step and brought back bit for bit."""
+"""Parameters moved inside a compiled step and brought back bit for bit.
+
+MindSpore orders the assignments of a graph among each other and after most reads, but not after
+those of a backward kernel that reads a parameter in place: BatchNormGrad and its scale. Whatever
+moves a parameter between two passes therefore waits for all gradients of the pass before.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-__all__ = ["Aside", "statistics_of"]
+__all__ = ["Aside", "move", "statistics_of"]
 
 
 class Aside(nn.Cell):
@@ -37,10 +43,17 @@ class Aside(nn.Cell):
         for i in range(self.count):
             ops.assign(self.copies[i], self.own[i])
 
-    def put_back(self) -> None:
-        """Give the parameters the values of the copies."""
+    def put_back(self, after: Any) -> None:
+        """Give the parameters the values of the copies, once the tensors `after` are there."""
         for i in range(self.count):
-            ops.assign(self.own[i], self.copies[i])
+            ops.assign(self.own[i], ops.depend(self.copies[i], after))
+
+
+def move(weights: Sequence[Parameter], steps: Sequence[Tensor], factor: Any, after: Any) -> None:
+    """Add `factor * steps` to the weights, once the tensors `after` are there."""
+    for i in range(len(weights)):
+        step = ops.depend((factor * steps[i]).astype(weights[i].dtype), after)
+        ops.assign_add(weights[i], step)
 
 
 def statistics_of(model: nn.Cell) -> list[Parameter]:

@@ -8,7 +8,7 @@ from typing import Any
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
-from ms_eff.methods.small_data.aside import Aside, statistics_of
+from ms_eff.methods.small_data.aside import Aside, move, statistics_of
 from ms_eff.methods.small_data.settings import SAMSettings
 
 __all__ = ["SharpGradient"]
@@ -72,8 +72,8 @@ class SharpGradient(nn.Cell):
         self._climb(grads)
         _, sharp = self.with_grads(inputs, labels)
         sharp = self.reduce(sharp)
-        self.flat.put_back()
-        self.statistics.put_back()
+        self.flat.put_back(sharp)
+        self.statistics.put_back(sharp)
         return sharp
 
     def _climb(self, grads: tuple[Tensor, ...]) -> None:
@@ -83,9 +83,9 @@ class SharpGradient(nn.Cell):
             if self.adaptive:  # ASAM: T_w = diag(|w|), e = rho T_w^2 g / ||T_w g||
                 scaled = scaled * ops.abs(self.weights[i])
             squares = squares + ops.reduce_sum(ops.square(scaled))
-        factor = self.rho / (ops.sqrt(squares) + _TINY)
-        for i in range(self.count):
-            step = factor * grads[i]
-            if self.adaptive:
-                step = step * ops.square(self.weights[i])
-            ops.assign_add(self.weights[i], step.astype(self.weights[i].dtype))
+        steps = grads
+        if self.adaptive:
+            steps = ()
+            for i in range(self.count):
+                steps = (*steps, grads[i] * ops.square(self.weights[i]))
+        move(self.weights, steps, self.rho / (ops.sqrt(squares) + _TINY), grads)

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ms_eff.section import Section
 
-__all__ = ["GradientCentralizationSettings", "PatchWhiteningSettings", "SAMSettings"]
+__all__ = [
+    "GhostBatchNormSettings",
+    "GradientCentralizationSettings",
+    "MetaLearningSettings",
+    "PatchWhiteningSettings",
+    "ProgressiveFreezingSettings",
+    "ProgressiveResizingSettings",
+    "SAMSettings",
+]
+
+Share = Annotated[float, Field(gt=0, lt=1)]
 
 
 class SAMSettings(Section):
@@ -55,3 +65,49 @@ class PatchWhiteningSettings(Section):
     both_signs: bool = False
     eps: float = Field(1e-2, gt=0)
     images: int = Field(10_000, ge=1)
+
+
+class MetaLearningSettings(Section):
+    """Learn weights that adapt well from half a batch to the other half (arXiv:2309.03965).
+
+    Attributes:
+        order: `first` leaves second derivatives out; `second` takes them in, by differences.
+        inner_steps: of gradient descent on the support samples.
+        inner_lr: their learning rate.
+    """
+
+    order: Literal["first", "second"] = "first"
+    inner_steps: int = Field(1, ge=1, le=5)
+    inner_lr: float = Field(0.01, ge=0)
+
+
+class GhostBatchNormSettings(Section):
+    """Normalise each part of a batch by itself (arXiv:1705.08741).
+
+    Attributes:
+        splits: parts; divide the batch of a worker.
+    """
+
+    splits: int = Field(16, ge=1)
+
+
+class ProgressiveFreezingSettings(Section):
+    """Stop training early layers before the end, as airbench does (arXiv:2404.00498).
+
+    Attributes:
+        layers: name of a layer -> share of training after which it rests.
+    """
+
+    layers: dict[str, Share] = Field(min_length=1)
+
+
+class ProgressiveResizingSettings(Section):
+    """Train on smaller images first.
+
+    Attributes:
+        side: of the smaller images, in pixels.
+        until: share of training after which images have their own size.
+    """
+
+    side: int = Field(24, ge=1)
+    until: float = Field(0.5, gt=0, le=1)

@@ -58,3 +58,31 @@ def batch(size: int = 8, side: int = 8, channels: int = 1, classes: int = 3):
     rng = np.random.default_rng(5)
     images = rng.standard_normal((size, channels, side, side), dtype=np.float32)
     return Tensor(images), Tensor((np.arange(size) % classes).astype(np.int32))
+
+
+class SlowGradient(nn.Cell):
+    """Plain gradients of a classifier at given weights: a graph by itself, called pass by pass."""
+
+    def __init__(self, model: nn.Cell) -> None:
+        super().__init__(auto_prefix=False)
+        forward = Forward(model, nn.CrossEntropyLoss())
+        self.model = model
+        self.names = [w.name for w in model.trainable_params()]
+        weights = ms.ParameterTuple(model.trainable_params())
+        self.gradient = ms.value_and_grad(forward, None, weights, has_aux=True)
+        self.set_train(True)
+
+    def construct(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, ...]:
+        return self.gradient(inputs, labels)[1]
+
+    def __call__(self, values, images: np.ndarray, labels: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the gradients by name."""
+        for weight in self.model.trainable_params():
+            weight.set_data(Tensor(values[weight.name]))
+        grads = super().__call__(Tensor(images), Tensor(labels))
+        return {name: g.asnumpy().copy() for name, g in zip(self.names, grads, strict=True)}
+
+
+def moved(values, steps, factor: float) -> dict[str, np.ndarray]:
+    """Return values + factor * steps, by the names of the steps."""
+    return {name: (values[name] + factor * step).astype(np.float32) for name, step in steps.items()}

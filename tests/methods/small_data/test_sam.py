@@ -7,7 +7,16 @@ import pytest
 from mindspore import Tensor
 
 from ms_eff.methods.small_data import SAM, SAMSettings
-from tests.methods.small_data.problems import Quadratic, batch, definite, network_step, step_over
+from tests.methods.small_data.problems import (
+    Quadratic,
+    SlowGradient,
+    batch,
+    definite,
+    moved,
+    network_step,
+    step_over,
+)
+from tests.tolerances import LAYER
 from tests.train.helpers import small_net, weights
 
 ONES = Tensor(np.ones(2, np.float32))
@@ -66,6 +75,21 @@ def test_rho_zero_is_the_plain_step_and_statistics_move_once() -> None:
             np.testing.assert_array_equal(sharp[name], array, err_msg=name)
     assert not np.array_equal(sharp["4.weight"], plain["4.weight"])
     assert not np.array_equal(plain["1.moving_mean"], np.zeros(4))
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_the_gradient_of_a_network_equals_two_passes_by_hand(every) -> None:
+    images, labels = batch()
+    arrays = (images.asnumpy(), labels.asnumpy())
+    gradient, start = SlowGradient(small_net()), weights(small_net())
+    flat = gradient(start, *arrays)
+    norm = np.sqrt(sum((g**2).sum() for g in flat.values()))
+    sharp = gradient(moved(start, flat, 0.5 / norm), *arrays)
+    net = small_net()
+    network_step(net, _sam(rho=0.5, every=every))(images, labels)
+    after = weights(net)
+    for name, grad in sharp.items():
+        np.testing.assert_allclose(start[name] - after[name], grad, atol=LAYER, err_msg=name)
 
 
 @pytest.mark.parametrize("every", [1, 2])
