@@ -42,7 +42,7 @@ class CELU(nn.Cell):
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Return a tensor of the shape of `x`."""
         if self.portable:
-            # the exponent is kept at or below 0, lest it overflow where x is large
-            below = ops.minimum(x, ops.zeros_like(x))
-            return ops.relu(x) + self.alpha * (ops.exp(below * (1.0 / self.alpha)) - 1.0)
+            above = ops.relu(x)
+            below = x - above  # min(x, 0): large x would overflow the exponential
+            return above + self.alpha * (ops.exp(below * (1.0 / self.alpha)) - 1.0)
         return self.alpha * self.elu(x * (1.0 / self.alpha))

@@ -30,14 +30,17 @@ class FixedConv(nn.Cell):
         self.filters = Parameter(Tensor(filters), name="filters", requires_grad=False)
         side = filters.shape[-1]
         before, after = (side - 1) // 2, side // 2
-        pad = (before, after, before, after)
-        # sizes as pairs: the ONNX exporter takes no numbers
+        # unequal borders by themselves: the ONNX exporter takes a convolution's for others
+        self.border = nn.Pad(((0, 0), (0, 0), (0, 1), (0, 1))) if after > before else None
+        # and sizes as pairs: it takes no numbers
         self.conv = ops.Conv2D(
-            len(filters), (side, side), pad_mode="pad", pad=pad, stride=(stride, stride)
+            len(filters), (side, side), pad_mode="pad", pad=(before,) * 4, stride=(stride, stride)
         )
 
     def construct(self, x: Tensor) -> Tensor:
         """Map ``(N, C, H, W)`` to ``(N, O, H / stride, W / stride)``."""
+        if self.border is not None:
+            x = self.border(x)
         return self.conv(x, self.filters.astype(x.dtype))
 
     def own_macs(self, input_shapes: Sequence[Sequence[int]], output_shape: Sequence[int]) -> int:

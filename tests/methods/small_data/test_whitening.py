@@ -72,8 +72,9 @@ def test_a_step_moves_everything_but_the_filters() -> None:
     assert still == {"prep.conv.whiten.filters"} | scales
 
 
-def test_a_saved_network_comes_back_with_its_filters_and_is_exported(tmp_path) -> None:
-    method, network = _whitened()
+@pytest.mark.parametrize("patch", [2, 3])
+def test_a_saved_network_comes_back_with_its_filters_and_is_exported(tmp_path, patch) -> None:
+    method, network = _whitened(patch=patch)
     arrays = {p.name: p.asnumpy() for p in network.get_parameters()}
     args = {"width": 4, "form": "competition"}
     state = {"model": {"name": "resnet9", "args": args}}
