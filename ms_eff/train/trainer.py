@@ -132,6 +132,10 @@ class Trainer:
             return seconds
         return float(over_workers(np.array([seconds]))[0]) / self.worker.size
 
+    def _seconds(self) -> float:
+        """Return what has been spent, over all calls; with a budget, by its clock."""
+        return self.pace.budget.now if self.pace.budget else time.monotonic() - self._began
+
     def _tell_epochs(self) -> None:
         for method in self.methods:
             method.epochs = self.pace.epochs(self.progress)
@@ -158,9 +162,9 @@ class Trainer:
         with EpochBar(self.console, title, steps, p.batch, self.settings.log_every) as bar:
             for loss, samples in self._losses(cell, steps, stop):
                 p.loss_sum += loss
-                p.seconds = time.monotonic() - self._began
                 bar.advance(p.loss_sum / p.batch, samples * self.worker.size)
                 self.pace.step_done(p, kind, self.optimizer)
+                p.seconds = self._seconds()
                 if p.batch < steps:
                     if self.pace.out_of_time(kind):
                         break
@@ -230,7 +234,7 @@ class Trainer:
         event = EpochEnd(p.epoch, self.pace.epochs(p), self.model, self._predict)
         for method in self.methods:
             method.on_epoch_end(event)
-        p.seconds = time.monotonic() - self._began
+        p.seconds = self._seconds()
         row["seconds"] = round(p.seconds, 3)
         p.history.append(row)
         p.next_epoch()

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 
 import numpy as np
 import pytest
 from mindspore import Parameter, Tensor
 
 from ms_eff.errors import ConfigError
+from ms_eff.section import Section
+from ms_eff.train import trainer as trainer_module
 from ms_eff.train.budget import Budget, Fitted
+from ms_eff.train.interrupt import Interrupted
 from ms_eff.train.optim import OptimizerState
 from ms_eff.train.pacing import Pace
 from ms_eff.train.progress import Progress
 from ms_eff.train.settings import TrainSettings
 from tests.train.helpers import small_net, trainer
+from tests.train.test_trainer import StopAt
 
 
 class Clock:
@@ -155,18 +160,48 @@ def test_times_are_read_as_people_write_them(text, seconds):
     assert TrainSettings(time_budget=text).time_budget == seconds
 
 
-def test_a_real_run_stops_in_time_and_is_taken_as_finished(tmp_path):
-    options = {"epochs": 100_000, "time_budget": 3.0, "ema": 0.9, "eval_every": 5, "save_every": 50}
-    run = trainer(tmp_path, **options)
-    began = time.monotonic()
-    rows = run.fit()
-    taken = time.monotonic() - began
-    steps = run.progress.step
-    assert taken < 3.0 + 0.5  # the machine may be busy in the last evaluation
-    assert steps > 20
-    assert rows[-1]["accuracy"] > 0.5
-    assert rows[-1]["lr"] < 0.01
-    again = trainer(tmp_path, net=small_net(5), **options)
+class Ticks:
+    """A clock on which every look at it takes a hundredth of a second."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 0.01
+        return self.now
+
+
+OPTIONS = {"epochs": 100, "time_budget": 0.6, "ema": 0.9, "eval_every": 3}
+
+
+def test_a_run_ends_with_its_budget_in_one_call_or_in_two(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "Budget", partial(Budget, clock=Ticks()))
+    whole = trainer(tmp_path / "whole", **OPTIONS)
+    rows = whole.fit()
+    assert whole.progress.finished
+    assert 0.5 < rows[-1]["seconds"] <= 0.6
+    assert "accuracy" in rows[-1]
+    assert rows[-1]["lr"] < 0.01  # of 0.05, at the end of a cosine
+    again = trainer(tmp_path / "whole", net=small_net(5), **OPTIONS)
     again.fit()
-    assert again.progress.step == steps
+    assert again.progress.step == whole.progress.step
     assert not again.compiled
+
+    stop = StopAt(Section())
+    with pytest.raises(Interrupted):
+        trainer(tmp_path / "cut", methods=[stop], **OPTIONS).fit()
+    stop.at = -1
+    resumed = trainer(tmp_path / "cut", net=small_net(5), methods=[stop], **OPTIONS)
+    rows = resumed.fit()
+    assert 0.5 < rows[-1]["seconds"] <= 0.6
+    assert 8 < resumed.progress.step <= whole.progress.step
+    assert rows[-1]["lr"] < 0.01
+
+
+@pytest.mark.slow
+def test_a_real_run_stops_in_time(tmp_path):
+    run = trainer(tmp_path, **{**OPTIONS, "epochs": 100_000, "time_budget": 15.0})
+    began = time.monotonic()
+    run.fit()
+    assert 13.0 < time.monotonic() - began < 15.5  # the machine may be busy in the evaluation
+    assert run.progress.history[-1]["lr"] < 0.01

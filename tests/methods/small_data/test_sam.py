@@ -77,7 +77,7 @@ def test_rho_zero_is_the_plain_step_and_statistics_move_once() -> None:
     assert not np.array_equal(plain["1.moving_mean"], np.zeros(4))
 
 
-@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_gradient_of_a_network_equals_two_passes_by_hand(every) -> None:
     images, labels = batch()
     arrays = (images.asnumpy(), labels.asnumpy())
@@ -92,7 +92,7 @@ def test_the_gradient_of_a_network_equals_two_passes_by_hand(every) -> None:
         np.testing.assert_allclose(start[name] - after[name], grad, atol=LAYER, err_msg=name)
 
 
-@pytest.mark.parametrize("every", [1, 2])
+@pytest.mark.parametrize("every", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_weights_come_back_bit_for_bit(every) -> None:
     images, labels = batch()
     net = small_net()

@@ -13,7 +13,7 @@ from ms_eff.deploy.export import export
 from ms_eff.errors import PlanError
 from ms_eff.methods.base import ModelContext
 from ms_eff.methods.lowrank import LowRank, LowRankSettings
-from ms_eff.methods.small_data import PatchWhitening, PatchWhiteningSettings
+from ms_eff.methods.small_data import PatchWhitening, PatchWhiteningSettings, WhitenedConv
 from ms_eff.train import checkpoint
 from tests.methods.small_data.problems import network_step
 from tests.tolerances import LAYER
@@ -72,6 +72,14 @@ def test_a_step_moves_everything_but_the_filters() -> None:
     assert still == {"prep.conv.whiten.filters"} | scales
 
 
+@pytest.mark.parametrize("patch", [2, 3])
+def test_the_filters_are_exported(tmp_path, patch) -> None:
+    filters = RNG.standard_normal((3 * patch**2, 3, patch, patch), dtype=np.float32)
+    for format in ("mindir", "onnx"):
+        export(WhitenedConv(filters, 4), tmp_path / f"net.{format}", (2, 3, 8, 8))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("patch", [2, 3])
 def test_a_saved_network_comes_back_with_its_filters_and_is_exported(tmp_path, patch) -> None:
     method, network = _whitened(patch=patch)
