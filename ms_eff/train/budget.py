@@ -16,6 +16,8 @@ __all__ = ["Budget", "Fitted"]
 
 # steps measured before the first fit; how many of the last are averaged
 FIRST, RECENT = 3, 32
+# evaluations and checkpoints that are remembered: a slow moment long ago must not cost the end
+_FEW = 3
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,7 @@ class Budget:
         self._firsts: dict[Hashable, float] = {}
         self._steps: deque[float] = deque(maxlen=RECENT)
         self.taken = {"evaluation": 0.0, "saving": 0.0}
+        self._lately = {kind: deque[float](maxlen=_FEW) for kind in self.taken}
         self.between = 0.0  # epochs, besides evaluation and saving: the pipeline's start, logs
         self._aside = 0.0  # of the time since the last step, what `timed` has measured
         self.now = self.read()
@@ -81,11 +84,12 @@ class Budget:
 
     @contextmanager
     def timed(self, kind: str) -> Iterator[None]:
-        """Measure an `evaluation` or a `saving`; the longest so far counts."""
+        """Measure an `evaluation` or a `saving`; the longest of the last few counts."""
         began = self.read()
         yield
         taken = self.read() - began
-        self.taken[kind] = max(self.taken[kind], taken)
+        self._lately[kind].append(taken)
+        self.taken[kind] = max(self._lately[kind])
         self._aside += taken
 
     @property
@@ -97,6 +101,12 @@ class Budget:
     def measured(self) -> int:
         """How many steps have been measured, up to as many as are remembered."""
         return len(self._steps)
+
+    def expect(self, kind: str, seconds: float) -> None:
+        """Say what an `evaluation` or a `saving` takes, in place of what has been measured."""
+        self._lately[kind].clear()
+        self._lately[kind].append(seconds)
+        self.taken[kind] = seconds
 
     def mark(self) -> None:
         """Begin an epoch's first step here."""

@@ -91,19 +91,23 @@ class Pace:
             between += self.budget.taken["saving"]
         return not self.budget.has_time(kind, between)
 
-    def epochs(self, progress: Progress) -> int:
+    def epochs(self, progress: Progress, epoch: int) -> int:
         """Return how many epochs there will be, as far as is known.
 
         With a budget it is the number by which `epoch / epochs` is the share of the schedule that
         is done, so that methods may go by it.
+
+        Args:
+            progress: where training stands.
+            epoch: epochs done by now, from 0.
         """
         if self.budget is None or not self._has_fit:
             return len(self.steps)
-        if progress.epoch == 0 or progress.share <= 0.0:
+        if epoch == 0 or progress.share <= 0.0:
             total = (progress.step + self.fitted.steps) / max(self.steps[0], 1)
         else:
-            total = progress.epoch / progress.share
-        return min(max(round(total), progress.epoch + 1), len(self.steps))
+            total = epoch / progress.share
+        return min(max(round(total), epoch + 1), len(self.steps))
 
     def _set_rates(self, optimizer: OptimizerState, total: float) -> None:
         """Put new rates in place of those of the steps that are still to come."""

@@ -115,13 +115,13 @@ class Trainer:
             return
         budget = Budget(self.settings.time_budget, self.progress.seconds, agree=self._agree)
         self.pace.start(budget, self.progress, self.optimizer)
-        self._tell_epochs()
+        self._tell_epochs(self.progress.epoch)
         rows = self.feed.test()
         first = [next(rows)]
         self._evaluate(first)  # compiles
         with budget.timed("evaluation"):
             self._evaluate(first)
-        budget.taken["evaluation"] *= self.feed.test_batches
+        budget.expect("evaluation", budget.taken["evaluation"] * self.feed.test_batches)
         if self.progress.step == 0:
             self._save()
         budget.check_start()
@@ -136,9 +136,9 @@ class Trainer:
         """Return what has been spent, over all calls; with a budget, by its clock."""
         return self.pace.budget.now if self.pace.budget else time.monotonic() - self._began
 
-    def _tell_epochs(self) -> None:
+    def _tell_epochs(self, epoch: int) -> None:
         for method in self.methods:
-            method.epochs = self.pace.epochs(self.progress)
+            method.epochs = self.pace.epochs(self.progress, epoch)
 
     def score(self) -> Score:
         """Evaluate on the test split, with averaged weights if there are any."""
@@ -156,7 +156,7 @@ class Trainer:
     def _run_epoch(self, stop: StopFlag) -> None:
         p, steps = self.progress, self.steps[self.progress.epoch]
         kind, cell = self._phases(p.epoch), self._step_for(p.epoch)
-        title = f"epoch {p.epoch + 1}/{self.pace.epochs(p)}"
+        title = f"epoch {p.epoch + 1}/{self.pace.epochs(p, p.epoch)}"
         if self.pace.budget:
             self.pace.budget.mark()
         with EpochBar(self.console, title, steps, p.batch, self.settings.log_every) as bar:
@@ -218,6 +218,7 @@ class Trainer:
         p = self.progress
         last = p.epoch == self.settings.epochs - 1
         if not last:
+            self._tell_epochs(p.epoch + 1)  # first: the next epoch's phases follow from it
             p.finished = self.pace.out_of_time(self._phases(p.epoch + 1), p.epoch + 1)
         row: dict[str, Any] = {
             "epoch": p.epoch + 1,
@@ -231,7 +232,7 @@ class Trainer:
             score = self.score()
             row |= {"loss": score.loss, "accuracy": score.accuracy}
             p.note_score(score.accuracy)
-        event = EpochEnd(p.epoch, self.pace.epochs(p), self.model, self._predict)
+        event = EpochEnd(p.epoch, self.pace.epochs(p, p.epoch + 1), self.model, self._predict)
         for method in self.methods:
             method.on_epoch_end(event)
         p.seconds = self._seconds()
@@ -243,11 +244,10 @@ class Trainer:
             self._save()
         if not self._is_over():
             self.pace.refit(p, self.optimizer)
-            self._tell_epochs()
 
     def _tell(self, row: dict[str, Any]) -> None:
         score = f" · accuracy {row['accuracy']:.4f}" if "accuracy" in row else ""
-        epochs = row["epoch"] if self._is_over() else self.pace.epochs(self.progress)
+        epochs = row["epoch"] if self._is_over() else self.pace.epochs(self.progress, row["epoch"])
         self.console.print(
             f"epoch {row['epoch']}/{epochs} · loss {row['train_loss']:.4f}{score} "
             f"· {row['samples_per_second']:.0f} samples/s · {row['seconds']:.0f} s"

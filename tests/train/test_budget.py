@@ -46,7 +46,8 @@ class Run:
         self.used: list[float] = []
         budget = Budget(self.settings.time_budget, clock=self.clock)
         self.pace.start(budget, self.progress, self.optimizer)
-        budget.taken["evaluation"] = self.evaluation = evaluation
+        self.evaluation = evaluation
+        budget.expect("evaluation", evaluation)
         budget.check_start()
 
     def epoch(self, kind: str = "") -> bool:
@@ -113,11 +114,11 @@ def test_slower_steps_shrink_what_is_left_without_a_jump():
 
 def test_methods_learn_how_many_epochs_there_will_be():
     run = Run(100.0, eval_every=1000)
-    assert run.pace.epochs(run.progress) == 100
+    assert run.pace.epochs(run.progress, run.progress.epoch) == 100
     run.epoch()
-    assert run.pace.epochs(run.progress) in (9, 10)  # of 91 steps
+    assert run.pace.epochs(run.progress, run.progress.epoch) in (9, 10)  # of 91 steps
     run.epoch()
-    assert run.pace.epochs(run.progress) in (9, 10)
+    assert run.pace.epochs(run.progress, run.progress.epoch) in (9, 10)
 
 
 def test_a_resumed_run_has_what_is_left():
@@ -130,8 +131,8 @@ def test_a_resumed_run_has_what_is_left():
     budget = Budget(100.0, spent=run.spent, clock=again.clock)
     again.pace = Pace(again.settings, [10] * 100)
     again.pace.start(budget, again.progress, again.optimizer)
-    budget.taken["evaluation"] = again.evaluation
-    assert again.pace.epochs(again.progress) == 100  # nothing is measured yet
+    budget.expect("evaluation", again.evaluation)
+    assert again.pace.epochs(again.progress, again.progress.epoch) == 100  # nothing is measured yet
     assert again.optimizer.rates.asnumpy()[20] == pytest.approx(rate, abs=0.01)
     while again.epoch():
         pass
@@ -146,6 +147,15 @@ def test_a_budget_without_room_for_a_step_says_so():
     run = Run(9.0)  # the first step compiles for longer
     with pytest.raises(ConfigError, match=r"6\.0 s are spent .* at least 15s"):
         run.epoch()
+
+
+def test_a_slow_evaluation_is_forgotten_after_a_few():
+    clock = Clock()
+    budget = Budget(100.0, clock=clock)
+    for seconds, longest in ((9.0, 9.0), (1.0, 9.0), (2.0, 9.0), (1.0, 2.0)):
+        with budget.timed("evaluation"):
+            clock.now += seconds
+        assert budget.reserve == pytest.approx(longest)
 
 
 def test_a_share_runs_on_evenly():
@@ -203,5 +213,5 @@ def test_a_real_run_stops_in_time(tmp_path):
     run = trainer(tmp_path, **{**OPTIONS, "epochs": 100_000, "time_budget": 15.0})
     began = time.monotonic()
     run.fit()
-    assert 13.0 < time.monotonic() - began < 15.5  # the machine may be busy in the evaluation
+    assert 10.0 < time.monotonic() - began < 16.0  # the machine may be busy at the end
     assert run.progress.history[-1]["lr"] < 0.01
