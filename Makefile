@@ -9,7 +9,8 @@ ACCURACY := results/lowrank_accuracy_cifar10
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
 
-.PHONY: demo test test-all cross-check bench bench-lowrank bench-lowrank-accuracy lint clean
+.PHONY: demo test test-all cross-check bench bench-lowrank bench-lowrank-accuracy \
+	bench-small-data lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -41,6 +42,11 @@ bench-lowrank-accuracy: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.lowrank_accuracy --data $(DATA) --output $(ACCURACY).json
 	$(BIN)/python -m ms_eff.bench.accuracy_timing $(ACCURACY).json --work runs/lowrank_accuracy
 	$(BIN)/python -m ms_eff.report.lowrank_accuracy $(ACCURACY).json
+
+# about an hour a seed on two cores left alone; called again, it goes on where it stopped
+bench-small-data: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.small_data --data $(DATA)
+	$(BIN)/python -m ms_eff.bench.resnet9_speed
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .
