@@ -48,8 +48,8 @@ def _averaging(size: int, side: int) -> Tensor:
 def area_weights(size: int, side: int) -> np.ndarray:
     """Return the (side, size) float32 weights of the means over `size / side` pixels.
 
-    >>> area_weights(3, 2).round(2).tolist()
-    [[0.67, 0.33, 0.0], [0.0, 0.33, 0.67]]
+    >>> area_weights(4, 2).tolist()
+    [[0.5, 0.5, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
     """
     edges = np.linspace(0, size, side + 1)
     pixels = np.arange(size)
