@@ -10,7 +10,8 @@ VIT_ACCURACY := results/vit_accuracy_cifar10.json
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
 
-.PHONY: demo test test-all cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit bench-vit-accuracy lint clean
+.PHONY: demo test test-all cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit \
+	bench-vit-accuracy bench-small-data lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -52,6 +53,11 @@ bench-lowrank-accuracy: .venv/.ready
 bench-vit-accuracy: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.vit_accuracy --data $(DATA) --output $(VIT_ACCURACY)
 	$(BIN)/python -m ms_eff.report.vit_accuracy $(VIT_ACCURACY)
+
+# about an hour a seed on two cores left alone; called again, it goes on where it stopped
+bench-small-data: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.small_data --data $(DATA)
+	$(BIN)/python -m ms_eff.bench.resnet9_speed
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

@@ -88,6 +88,16 @@ CASES: tuple[Case, ...] = (
         ),
         _BOTTLENECK,
     ),
+    *(
+        Case(
+            f"ResNet-9, {form}",
+            "resnet9",
+            Inputs((4, 3, 32, 32)),
+            (Twin("resnet9:plain_resnet9", "torchvision", {"width": 4, "form": form}),),
+            {"width": 4, "form": form},
+        )
+        for form in ("baseline", "competition")
+    ),
     Case(
         "low-rank resnet18, CIFAR stem",
         "lowrank_resnet",

@@ -15,6 +15,7 @@ from ms_eff.methods.lowrank.surgery import apply_lowrank
 from ms_eff.models.efficientnet_lite import MBConv
 from ms_eff.models.heads import Groups
 from ms_eff.models.resnet import BasicBlock, Bottleneck, ResNet
+from ms_eff.models.resnet9 import ResNet9
 from ms_eff.models.vit import VisionTransformer
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "mbconvs",
     "merged_resnet",
     "resnet",
+    "resnet9",
     "vit",
     "weighted_dense",
 ]
@@ -57,6 +59,11 @@ def resnet(
     one, two, three, four = layers
     cell = ResNet(kind, (one, two, three, four), width=width, num_classes=num_classes, stem=stem)
     return Subject(cell)
+
+
+def resnet9(width: int, form: str) -> Subject:
+    """Return a ResNet-9."""
+    return Subject(ResNet9(width=width, form=form))
 
 
 def vit(grouped: tuple[str, Groups] | None = None, **args: Any) -> Subject:

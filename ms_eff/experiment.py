@@ -255,7 +255,7 @@ class Experiment:
         return Score(rows[-1]["accuracy"], rows[-1]["loss"], len(self.data.test))
 
     def _score(self, model: nn.Cell) -> Score:
-        return evaluate(model, self.feed.test())
+        return evaluate(model, self.feed.test(), self.config.train.mirror_test)
 
     def calibration(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield training batches without augmentation, in a fixed random order."""

@@ -12,7 +12,7 @@ from ms_eff.section import Section
 
 __all__ = ["DATA_SETS", "Augment", "DataSettings", "Normalize", "check_name"]
 
-Augment = Literal["none", "flip", "crop_flip", "imagenet"]
+Augment = Literal["none", "flip", "crop_flip", "crop_alternate", "imagenet"]
 
 # per data set: the keys that only some sets take, with their defaults (None: must be given)
 _OWN_KEYS: dict[str, dict[str, Any]] = {
@@ -67,7 +67,9 @@ class DataSettings(Section):
         eval_batch_size: per worker; null: as `batch_size`.
         augment: of training images. `flip`: mirrored at random; `crop_flip`: shifted by up to an
             eighth of the side (4 pixels at 32) and mirrored, for image folders a random crop of the
-            resized picture; `imagenet`: random resized crop and mirror, image folders only.
+            resized picture; `crop_alternate`: as `crop_flip`, but each picture is mirrored in every
+            other epoch instead of at random (airbench, arXiv:2404.00498), not for image folders;
+            `imagenet`: random resized crop and mirror, image folders only.
         train_limit: train on the first so many images, evenly over the classes; null: all.
         test_limit: likewise for the test split.
         drop_last: training leaves out the samples that fill no whole batch. Otherwise the last
@@ -126,6 +128,8 @@ class DataSettings(Section):
                 f"data.augment: 'imagenet' is for image_folder; {self.name} takes none, flip or "
                 "crop_flip"
             )
+        if self.augment == "crop_alternate" and self.name == "image_folder":
+            raise ConfigError("data.augment: image_folder takes no 'crop_alternate'; use crop_flip")
         self._check_statistics()
         return self
 

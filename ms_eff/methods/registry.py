@@ -27,6 +27,21 @@ METHODS: dict[str, tuple[str, str]] = {
         "ms_eff.methods.lowrank.settings:LowRankSettings",
         "ms_eff.methods.lowrank.method:LowRank",
     ),
+    **{
+        name: (
+            f"ms_eff.methods.small_data.settings:{method}Settings",
+            f"ms_eff.methods.small_data.method:{method}",
+        )
+        for name, method in (
+            ("sam", "SAM"),
+            ("gradient_centralization", "GradientCentralization"),
+            ("patch_whitening", "PatchWhitening"),
+            ("meta_learning", "MetaLearning"),
+            ("ghost_batch_norm", "GhostBatchNorm"),
+            ("progressive_freezing", "ProgressiveFreezing"),
+            ("progressive_resizing", "ProgressiveResizing"),
+        )
+    },
 }
 
 

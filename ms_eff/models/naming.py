@@ -269,9 +269,22 @@ _EFFICIENTNET = Naming(
     ignored=_COUNTER,
 )
 
+# of a torch module with the same cells
+_RESNET9 = Naming(
+    rows=(
+        *(
+            Row(f"{cell}.{leaf}", f"{cell}.{leaf}", leaves)
+            for cell in ("prep", "layer{s}", "residual{s}.block{b}")
+            for leaf, leaves in (("bn", NORM), ("conv", PLAIN))
+        ),
+        Row("fc", "fc", PLAIN),
+    ),
+    ignored=_COUNTER,
+)
+
 # library -> its namings, one a family of networks
 NAMINGS: dict[str, tuple[Naming, ...]] = {
-    "torchvision": (_RESNET_TORCHVISION,),
+    "torchvision": (_RESNET_TORCHVISION, _RESNET9),
     "timm": (_RESNET_TORCHVISION, _VIT_TIMM),
     "hf": (_RESNET_HF, _vit_hf("vit."), _vit_hf("")),
     "mindcv": (_RESNET_MINDCV,),

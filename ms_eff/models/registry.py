@@ -19,6 +19,11 @@ _VIT = (
     *("dim", "depth", "heads", "pool"),
 )
 
+_RESNET9 = (
+    *("num_classes", "in_channels", "width", "form"),
+    *("activation", "logit_scale", "train_norm_scale", "dirac"),
+)
+
 # every builder takes `seed` besides: that of the initial weights
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "efficientnet_lite0": (
@@ -30,6 +35,7 @@ MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "resnet50": ("ms_eff.models.resnet:resnet50", _RESNET),
     "resnet101": ("ms_eff.models.resnet:resnet101", _RESNET),
     "resnet152": ("ms_eff.models.resnet:resnet152", _RESNET),
+    "resnet9": ("ms_eff.models.resnet9:resnet9", _RESNET9),
     "vit": ("ms_eff.models.vit:vit", _VIT),
     "vit_tiny_patch16": ("ms_eff.models.vit:vit_tiny_patch16", _VIT),
     "vit_tiny_patch32": ("ms_eff.models.vit:vit_tiny_patch32", _VIT),

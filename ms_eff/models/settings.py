@@ -24,6 +24,11 @@ class ModelSettings(Section):
         num_classes: outputs; left out, the caller takes the data set's.
         in_channels: channels of the input; left out, the caller takes the data set's.
         width: ResNet: channels of the first stage (the published networks have 64).
+        form: ResNet-9: `baseline` or `competition`, which settles the next three.
+        activation: ResNet-9: `relu` or `celu` (alpha 0.3).
+        logit_scale: ResNet-9: constant that the logits are multiplied by.
+        train_norm_scale: ResNet-9: whether normalisations train their scale.
+        dirac: ResNet-9: start convolutions as partial identities.
         stem: ResNet: `imagenet` (7x7 stride 2 and pool) or `cifar` (3x3 stride 1).
         zero_init_residual: ResNet: start each block as an identity.
         image_size: ViT: side of the images, or [height, width]; left out, the data set's.
@@ -39,6 +44,11 @@ class ModelSettings(Section):
     num_classes: Size | None = None
     in_channels: Size | None = None
     width: Size | None = None
+    form: Literal["baseline", "competition"] | None = None
+    activation: Literal["relu", "celu"] | None = None
+    logit_scale: float | None = Field(None, gt=0)
+    train_norm_scale: bool | None = None
+    dirac: bool | None = None
     stem: Literal["imagenet", "cifar"] | None = None
     zero_init_residual: bool | None = None
     image_size: Size | tuple[Size, Size] | None = None

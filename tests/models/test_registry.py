@@ -8,7 +8,7 @@ import pytest
 
 from ms_eff import models
 from ms_eff.errors import ConfigError
-from ms_eff.models import efficientnet_lite, registry, resnet, vit
+from ms_eff.models import efficientnet_lite, registry, resnet, resnet9, vit
 
 
 def test_unknown_model_offers_the_nearest() -> None:
@@ -25,12 +25,13 @@ def test_unknown_argument_offers_the_nearest() -> None:
 def test_registry_lists_what_the_builder_takes(name: str) -> None:
     families = {
         "resnet": resnet.ResNet,
+        "resnet9": resnet9.ResNet9,
         "vit": vit.VisionTransformer,
-        "efficientnet": efficientnet_lite.EfficientNetLite,
+        "efficientnet_lite": efficientnet_lite.EfficientNetLite,
     }
-    (family,) = (cell for start, cell in families.items() if name.startswith(start))
+    builder, listed = registry.MODELS[name]
+    family = families[builder.partition(":")[0].rpartition(".")[2]]
     takes = inspect.signature(family.__init__).parameters
-    listed = registry.MODELS[name][1]
     assert set(listed) == set(takes) - {"self", "block", "layers", "seed"}
 
 
