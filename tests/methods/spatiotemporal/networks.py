@@ -10,6 +10,7 @@ from mindspore import nn
 
 from ms_eff import models
 from ms_eff.methods.spatiotemporal.core import as_kernel
+from ms_eff.models.clips import Block3d, ClipMean, Unfold, fold
 
 SIZES = {"width": 6, "frames": 4, "image_size": 8, "num_classes": 3}
 
@@ -31,6 +32,21 @@ def lively(network: nn.Cell, seed: int = 0, factored: bool = False) -> nn.Cell:
 def small(factored: bool = False, **sizes: Any) -> nn.Cell:
     """Return the CPU-sized ECO-Lite."""
     return lively(models.build("eco_lite_small", **{**SIZES, **sizes}), factored=factored)
+
+
+class OneBlock(nn.Cell):
+    """A strided block with its shortcut, between what folds clips and what takes their mean."""
+
+    input_shape = (1, 4, 3, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unfold = Unfold(4)
+        self.block = Block3d(np.random.default_rng(0), 3, 4, 2)
+        self.pool = ClipMean(2)
+
+    def construct(self, clips: ms.Tensor) -> ms.Tensor:
+        return self.pool(self.block(self.unfold(fold(clips))))
 
 
 class Plain5d(nn.Cell):
