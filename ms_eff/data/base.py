@@ -52,6 +52,15 @@ class Split(ABC):
         """Number of classes."""
         return len(self.classes)
 
+    def stand_ins(self, index: int) -> list[int]:
+        """Return the samples of the same class: itself, those after it, then from the start.
+
+        In this order they replace a damaged one: shapes and class balance stay, and the choice
+        depends on the files alone.
+        """
+        same = np.flatnonzero(self.labels == self.labels[index])
+        return [int(at) for at in np.roll(same, -int(np.searchsorted(same, index)))]
+
     @abstractmethod
     def batch(self, indices: NDArray[np.int64], key: RngKey | None = None) -> Batch:
         """Return the samples `indices`, in that order.
