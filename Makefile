@@ -9,7 +9,7 @@ ACCURACY := results/lowrank_accuracy_cifar10
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
 
-.PHONY: demo test test-all lite cross-check bench bench-lowrank bench-lowrank-accuracy lint clean
+.PHONY: demo test test-all lite cross-check bench bench-lowrank bench-lowrank-accuracy bench-video lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -41,6 +41,11 @@ bench-lowrank-accuracy: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.lowrank_accuracy --data $(DATA) --output $(ACCURACY).json
 	$(BIN)/python -m ms_eff.bench.accuracy_timing $(ACCURACY).json --work runs/lowrank_accuracy
 	$(BIN)/python -m ms_eff.report.lowrank_accuracy $(ACCURACY).json
+
+# on a machine with nothing else to do; called again, it goes on where it stopped
+bench-video: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.video_speed; speed=$$?; \
+	$(BIN)/python -m ms_eff.bench.video_accuracy --data $(DATA) && exit $$speed
 
 # MindSpore Lite's wheel is for Python 3.7, but its C++ libraries serve any; see ms_eff/deploy/lite.py
 LITE := mindspore-lite==2.0.0 --no-deps --only-binary=:all: --python-version 3.7

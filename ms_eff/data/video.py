@@ -6,10 +6,10 @@ and each batch's clips are shared out among the processes.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import multiprocessing
 import os
+import threading
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor
@@ -26,7 +26,7 @@ from ms_eff.data.randomness import RngKey
 from ms_eff.data.settings import DataSettings
 from ms_eff.errors import DataError
 
-__all__ = ["VideoSplit", "find_clips", "load", "split_of"]
+__all__ = ["VideoSplit", "dataset", "find_clips", "load"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -84,7 +84,7 @@ def dataset(
     mean, std = settings.statistics(MEAN, STD)
     limits = (settings.train_limit, settings.test_limit)
     made = [
-        split_of(settings, files, classes, limit, key, augment)
+        _split(settings, files, classes, limit, key, augment)
         for files, limit, key, augment in (
             (train, limits[0], "data.train_limit", settings.augment),
             (test, limits[1], "data.test_limit", "none"),
@@ -93,7 +93,7 @@ def dataset(
     return DataSet(name, made[0], made[1], mean, std)
 
 
-def split_of(
+def _split(
     settings: DataSettings,
     files: Files,
     classes: tuple[str, ...],
@@ -152,6 +152,7 @@ class VideoSplit(Split):
         self._plan, self._skip, self._processes = plan, skip_damaged, processes
         self._scale, self._shift = affine(mean, std, 255.0)
         self._pool: Executor | None = None
+        self._lock = threading.Lock()  # threads that share a batch ask at once
 
     def batch(self, indices: NDArray[np.int64], key: RngKey | None = None) -> Batch:
         """Return (B, T, 3, S, S) float32 clips and (B,) int32 labels; see `Split.batch`.
@@ -209,9 +210,10 @@ class VideoSplit(Split):
 
         They are started anew, not forked: MindSpore's threads would not survive in them.
         """
-        if self._pool is None:
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._processes, mp_context=context)
-            weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
-            atexit.register(self._pool.shutdown, wait=False, cancel_futures=True)
-        return self._pool
+        with self._lock:
+            if self._pool is None:
+                context = multiprocessing.get_context("spawn")
+                self._pool = ProcessPoolExecutor(self._processes, mp_context=context)
+                # when the split goes, or the interpreter ends
+                weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
+            return self._pool

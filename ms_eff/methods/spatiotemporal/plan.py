@@ -22,8 +22,8 @@ class SpatiotemporalPlan:
         variant: see `ms_eff.methods.spatiotemporal.core.VARIANTS`.
         aligned: see `SpatiotemporalSettings`.
         layers: names of the convolutions.
-        input_shape: of the clips that the network was traced with, batch axis first; None if it
-            was not traced.
+        input_shape: of one clip, with a batch axis of 1, that shows what arrives where; None if
+            nobody said.
     """
 
     variant: str

@@ -77,7 +77,8 @@ def apply_spatiotemporal(
             f"spatiotemporal: {type(network).__name__} has no nn.Conv3d; build a network for clips "
             "(`ms_eff list`)"
         )
-    plan = SpatiotemporalPlan(variant, aligned, layers, tuple(shape) if shape else None)
+    one = (1, *shape[1:]) if shape else None
+    plan = SpatiotemporalPlan(variant, aligned, layers, one)
     changed, report = _exchanged(network, plan, fresh_seed)
     return changed, plan, report
 

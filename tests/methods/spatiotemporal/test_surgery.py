@@ -12,7 +12,15 @@ from ms_eff.errors import ConfigError, PlanError
 from ms_eff.methods.spatiotemporal import apply_spatiotemporal, rebuild
 from ms_eff.methods.spatiotemporal.core import VARIANTS, WEIGHTS_KEPT
 from ms_eff.train.step import Forward
-from tests.methods.spatiotemporal.networks import SIZES, Plain5d, clips, conv, lively, small
+from tests.methods.spatiotemporal.networks import (
+    SIZES,
+    OneBlock,
+    Plain5d,
+    clips,
+    conv,
+    lively,
+    small,
+)
 from tests.tolerances import FP32
 
 
@@ -72,7 +80,7 @@ def test_cat_of_a_linear_factored_network_is_the_same_function():
     found = predicted(changed, x)
     assert found.shape[1] == 12  # both halves of the last one
     assert close(found[:, :6] + found[:, 6:], predicted(plain, x))
-    assert plan.input_shape == x.shape
+    assert plan.input_shape == (1, *x.shape[1:])
 
 
 def test_a_network_of_5d_tensors_stays_one():
@@ -81,6 +89,7 @@ def test_a_network_of_5d_tensors_stays_one():
     expected = predicted(plain, x)
     changed, _, report = apply_spatiotemporal(plain, "add")
     assert close(predicted(changed, x), expected)
+    assert close(changed(ms.Tensor(x)).asnumpy(), expected)  # compiled
     assert [(row.kind, row.norm, row.weights) for row in report] == [
         ("add", "bn1", "kept"), ("temporal", None, "kept"), ("spatial", None, "kept")
     ]  # fmt: skip
@@ -110,9 +119,9 @@ def test_new_weights_follow_the_seed(network):
     assert {r.weights for r in apply_spatiotemporal(network, "add", fresh_seed=1)[2]} == {"new"}
 
 
-def test_gradients_reach_every_weight(network):
+def test_gradients_reach_every_weight():
     for variant in ("add", "p3d_b"):
-        changed, _, _ = apply_spatiotemporal(network, variant, fresh_seed=1)
+        changed, _, _ = apply_spatiotemporal(lively(OneBlock()), variant, fresh_seed=1)
         changed.set_train(True)
         weights = changed.trainable_params()
         gradient = ms.value_and_grad(Forward(changed, nn.CrossEntropyLoss()), None, weights, True)
