@@ -108,8 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     command = shlex.join(["python", "-m", _MODULE, *words])
     changes = {
-        "tasks": options.tasks, "seeds": options.seeds, "train_clips": options.clips,
-        "test_clips": options.test_clips, "width": options.width, "epochs": options.epochs,
+        "tasks": dict(options.tasks) if options.tasks else None, "seeds": options.seeds,
+        "variants": options.variants, "train_clips": options.clips,
+        "test_clips": options.test_clips, "width": options.width,
     }  # fmt: skip
     try:
         size = with_changes(SIZES[options.size], changes)
@@ -138,13 +139,18 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", choices=list(SIZES), default="hour", help="default: hour, on two CPU cores")
     add("--output", type=Path, default=Path("results/video_accuracy.json"))
     add("--work", type=Path, default=Path("runs/video_accuracy"), help="folder of the runs")
-    add("--tasks", nargs="+", choices=("direction", "reversal"))
+    add("--tasks", nargs="+", type=_task, metavar="TASK:EPOCHS", help="direction, reversal")
     add("--seeds", nargs="+", type=int)
+    add("--variants", nargs="+", metavar="VARIANT", help="these only")
     add("--clips", type=int, help="of training")
     add("--test-clips", type=int)
     add("--width", type=int, help="of the network")
-    add("--epochs", type=int)
     return parser
+
+
+def _task(word: str) -> tuple[str, int]:
+    name, _, epochs = word.partition(":")
+    return name, int(epochs)  # argparse words the complaint
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from ms_eff.bench.rows import Kind
 from ms_eff.config import Config
@@ -20,8 +20,9 @@ from ms_eff.section import Section
 __all__ = ["KIND", "ROWS", "SIZES", "Case", "Size", "cases", "make_config"]
 
 Count = Annotated[int, Field(ge=1)]
+Task = Literal["direction", "reversal"]
 
-KIND = Kind("video_accuracy", ("task", "seed", "variant"), growing=("tasks", "seeds"))
+KIND = Kind("video_accuracy", ("task", "seed", "variant"), growing=("tasks", "seeds", "variants"))
 # row -> settings of the method
 ROWS: dict[str, dict[str, Any]] = {
     **{variant: {"variant": variant} for variant in VARIANTS},
@@ -34,33 +35,45 @@ class Size(Section):
     """How large the experiment is.
 
     Attributes:
-        tasks: see `ms_eff.data.motion`.
+        tasks: see `ms_eff.data.motion`; with the epochs of every variant.
         seeds: each gives weights, order of the data, and where clips start.
+        variants: of `ROWS`.
         train_clips: None: one of each picture.
         test_clips: likewise.
         frames: T.
         width: of `eco_lite_small`.
         batch_size: clips a step.
-        epochs: of every variant.
     """
 
-    tasks: tuple[Literal["direction", "reversal"], ...] = ("direction", "reversal")
+    tasks: dict[Task, Count] = Field(min_length=1)
     seeds: tuple[Annotated[int, Field(ge=0, lt=2**32)], ...] = Field((0, 1), min_length=1)
+    variants: tuple[str, ...] = Field(tuple(ROWS), min_length=1)
     train_clips: Count | None
     test_clips: Count | None
     frames: Count = 16
     width: Count = 12
     batch_size: Count = 32
-    epochs: Count
+
+    @field_validator("variants")
+    @classmethod
+    def _known(cls, variants: tuple[str, ...]) -> tuple[str, ...]:
+        for name in variants:
+            if name not in ROWS:
+                raise ValueError(f"unknown variant '{name}'; known: {', '.join(ROWS)}")
+        return variants
 
 
+# hour: a step at 32 clips took 0.8 to 1.8 s on 2 cores that had much other work, perhaps a third of
+# that alone; 22 times (320 and 64 steps, and two compilations)
 SIZES = {
     "quick": Size(
-        tasks=("reversal",), seeds=(0,), train_clips=256, test_clips=128, frames=8, width=6,
-        epochs=1,
+        tasks={"reversal": 1}, seeds=(0,), train_clips=256, test_clips=128, frames=8, width=6
     ),
-    "hour": Size(train_clips=2560, test_clips=1000, width=12, epochs=4),
-    "full": Size(seeds=(0, 1, 2), train_clips=None, test_clips=None, width=48, epochs=20),
+    "hour": Size(tasks={"direction": 5, "reversal": 1}, train_clips=2048, test_clips=1000),
+    "full": Size(
+        tasks={"direction": 20, "reversal": 10}, seeds=(0, 1, 2), train_clips=None,
+        test_clips=None, width=48,
+    ),
 }  # fmt: skip
 
 
@@ -68,7 +81,7 @@ SIZES = {
 class Case:
     """One row: which task, seed and variant."""
 
-    task: str
+    task: Task
     seed: int
     variant: str
 
@@ -86,7 +99,7 @@ def cases(size: Size) -> Iterator[Case]:
     """Give all rows, seed by seed, so that an experiment stopped early still compares variants."""
     for seed in size.seeds:
         for task in size.tasks:
-            for variant in ROWS:
+            for variant in size.variants:
                 yield Case(task, seed, variant)
 
 
@@ -99,6 +112,7 @@ def make_config(case: Case, size: Size, data: Mapping[str, Any], output: Path) -
         data: the `data` block's `name` and `root`.
         output: folder of the run.
     """
+    epochs = size.tasks[case.task]
     return Config(
         output=output,
         seed=case.seed,
@@ -116,9 +130,9 @@ def make_config(case: Case, size: Size, data: Mapping[str, Any], output: Path) -
             "lr": _LR * size.batch_size / _BATCH,
             "weight_decay": 0.01,
             "schedule": "cosine",
-            "warmup_epochs": min(1, size.epochs - 1),
-            "epochs": size.epochs,
-            "eval_every": size.epochs,
+            "warmup_epochs": 0.5,
+            "epochs": epochs,
+            "eval_every": epochs,
             "keep": 1,
         },
         methods=({"spatiotemporal": ROWS[case.variant]},),

@@ -48,7 +48,8 @@ def test_finished_rows_are_taken_up(tmp_path, monkeypatch):
     assert len(asked) == len(ROWS)
     assert video_accuracy.main([*arguments, "1"]) == 0
     assert [case.seed for case in asked[len(ROWS) :]] == [1] * len(ROWS)
-    assert video_accuracy.main([*arguments, "0", "--epochs", "7"]) == 2
+    assert video_accuracy.main([*arguments, "0", "--width", "7"]) == 2
+    assert video_accuracy.main([*arguments, "0", "--variants", "sum"]) == 2
 
 
 @pytest.mark.slow
