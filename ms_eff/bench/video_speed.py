@@ -19,7 +19,7 @@ from typing import Any
 from ms_eff.bench.child import measured_apart
 from ms_eff.bench.rows import Kind, Rows
 from ms_eff.bench.video_tables import speed_lines, speed_verdicts
-from ms_eff.errors import UserError
+from ms_eff.errors import UserError, VerificationError
 from ms_eff.methods.spatiotemporal.core import VARIANTS
 from ms_eff.runtime import prepare_cpu
 
@@ -109,6 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"video_speed: {error}", file=sys.stderr)
         return 2
+    except VerificationError as error:
+        print(f"video_speed: {error}", file=sys.stderr)
+        return 1
     verdicts = speed_verdicts(rows.rows)
     print("\n".join((*speed_lines(rows.rows), "", *verdicts)))
     return int(any("NOT met" in line for line in verdicts))

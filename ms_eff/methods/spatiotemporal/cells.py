@@ -6,7 +6,6 @@ make no tensor of rank 5 (arXiv:2407.16514, in NCHW).
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import mindspore as ms
@@ -15,10 +14,10 @@ from mindspore import nn, ops
 
 from ms_eff.methods.spatiotemporal.core import (
     ConvShape,
-    Pair,
     middle_channels,
     shift_channels,
 )
+from ms_eff.methods.spatiotemporal.units import Grid, Temporal, Unit, every, shift
 
 __all__ = [
     "ClipConv",
@@ -28,117 +27,9 @@ __all__ = [
     "Parallel",
     "RankOne",
     "Serial",
-    "Temporal",
     "TwoBranch",
-    "Unit",
     "build",
 ]
-
-
-class Unit(nn.Cell):
-    """A convolution, and a batch normalisation if there is to be one.
-
-    Args:
-        rng: source of the initial weights, He-normal over fan-out.
-        channels: of input and output.
-        kernel: (height, width).
-        stride: likewise.
-        padding: likewise, on both sides.
-        norm: a normalisation whose constants to take, or None for none.
-        bias: whether the convolution has one.
-
-    Attributes:
-        portable: pad first, in a step of its own; set by exports.
-    """
-
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        channels: Pair,
-        kernel: Pair,
-        stride: Pair = (1, 1),
-        padding: Pair = (0, 0),
-        norm: nn.Cell | None = None,
-        bias: bool = False,
-    ) -> None:
-        super().__init__()
-        shape = (channels[1], channels[0], *kernel)
-        weight = rng.standard_normal(shape, dtype=np.float32)
-        weight *= math.sqrt(2.0 / (channels[1] * kernel[0] * kernel[1]))
-        self.conv = nn.Conv2d(
-            *channels,
-            kernel,
-            stride,
-            pad_mode="pad",
-            padding=(padding[0], padding[0], padding[1], padding[1]),
-            has_bias=bias,
-            weight_init=ms.Tensor(weight),
-            bias_init="zeros" if bias else None,
-        )
-        self.portable = False
-        # what MindSpore 2.9's ONNX exporter takes: padding that differs between height and width,
-        # as an attribute, comes out with its numbers in another order
-        self.pad: nn.Cell | None = None
-        if padding[0] != padding[1]:
-            self.pad = nn.Pad(((0, 0), (0, 0), (padding[0],) * 2, (padding[1],) * 2))
-            self.valid = ops.Conv2D(channels[1], kernel, pad_mode="valid", stride=stride)
-        self.norm: nn.Cell | None = None
-        if norm is not None:
-            # MindSpore's cells keep the share that is replaced and are given the one that is kept
-            self.norm = nn.BatchNorm2d(channels[1], eps=norm.eps, momentum=1.0 - norm.momentum)
-
-    def construct(self, x: ms.Tensor) -> ms.Tensor:
-        """Map (N, C, H, W) to (N, S, H', W')."""
-        if self.portable and self.pad is not None:
-            x = self.valid(self.pad(x), self.conv.weight)
-            if self.conv.has_bias:
-                x = ops.bias_add(x, self.conv.bias)
-        else:
-            x = self.conv(x)
-        return x if self.norm is None else self.norm(x)
-
-
-class Temporal(nn.Cell):
-    """A (d, 1) convolution over the frames of each pixel, on (B, C, T, H * W).
-
-    Args:
-        rng: source of the initial weights.
-        channels: of input and output.
-        kernel: d.
-        stride: of time.
-        flat_stride: of the flattened pixels: s^2 is the paper's way to a strided map. Of a map
-            28 wide, s = 2 reads every fourth column of every row, as a map 14 wide; `aligned`
-            cells take the grid's pixels before, with 1 here.
-        norm: see `Unit`.
-    """
-
-    def __init__(
-        self,
-        rng: np.random.Generator,
-        channels: Pair,
-        kernel: int,
-        stride: int = 1,
-        flat_stride: Pair = (1, 1),
-        norm: nn.Cell | None = None,
-        bias: bool = False,
-    ) -> None:
-        super().__init__()
-        self.down, self.right = flat_stride
-        along = (stride, self.down * self.right)
-        self.unit = Unit(rng, channels, (kernel, 1), along, (kernel // 2, 0), norm, bias)
-
-    def construct(self, x: ms.Tensor, frames: int) -> ms.Tensor:
-        """Map (B * T, C, H, W) to (B * T', S, H', W')."""
-        _, channels, height, width = x.shape
-        if height % self.down or width % self.right:
-            raise ValueError(
-                "spatiotemporal: a stride over flattened pixels needs maps that it divides; "
-                "use aligned=True, or another size of the frames"
-            )
-        y = ops.reshape(x, (-1, frames, channels, height * width))
-        y = self.unit(ops.transpose(y, (0, 2, 1, 3)))
-        size = (-1, y.shape[1], height // self.down, width // self.right)
-        return ops.reshape(ops.transpose(y, (0, 2, 1, 3)), size)
 
 
 class ClipConv(nn.Cell):
@@ -194,7 +85,7 @@ class TwoBranch(ClipConv):
         last = None if self.step > 1 else norm
         self.spatial = Unit(rng, (C, S), shape.area, shape.down, shape.padding, last, bias)
         self.mix = Unit(rng, (S, S), (1, 1), norm=norm) if self.step > 1 else None
-        self.grid = _Grid(shape.down if aligned else (1, 1))
+        self.grid = Grid(shape.down if aligned else (1, 1))
         self.temporal: nn.Cell | None = None
         if not shape.spatial_only:
             flat = (1, 1) if aligned else shape.down
@@ -205,9 +96,9 @@ class TwoBranch(ClipConv):
         if self.mix is None:
             y = self.spatial(x)
         elif self.aligned:
-            y = self.mix(self.spatial(_every(x, frames, self.step)))
+            y = self.mix(self.spatial(every(x, frames, self.step)))
         else:
-            y = self.mix(_every(self.spatial(x), frames, self.step))
+            y = self.mix(every(self.spatial(x), frames, self.step))
         if self.temporal is None:
             return y
         z = self.temporal(self.grid(x), frames)
@@ -244,8 +135,8 @@ class OneFrame(ClipConv):
     def run(self, x: ms.Tensor, frames: int) -> ms.Tensor:
         """Shift channels between frames if there are any, then convolve each frame."""
         if self.shifted and frames > 1:
-            x = _shift(x, frames, self.shifted)
-        return self.spatial(_every(x, frames, self.step))
+            x = shift(x, frames, self.shifted)
+        return self.spatial(every(x, frames, self.step))
 
 
 class OnePixel(ClipConv):
@@ -262,7 +153,7 @@ class OnePixel(ClipConv):
         self, rng: np.random.Generator, shape: ConvShape, norm: nn.Cell | None, bias: bool
     ) -> None:
         super().__init__()
-        self.grid = _Grid(shape.down)
+        self.grid = Grid(shape.down)
         channels = (shape.in_channels, shape.out_channels)
         self.temporal = Temporal(
             rng, channels, shape.kernel[0], shape.stride[0], norm=norm, bias=bias
@@ -311,7 +202,7 @@ class Serial(ClipConv):
         """Convolve each frame, then each pixel."""
         x = self.relu(self.spatial(x))
         y = self.temporal(x, frames)
-        return _every(x, frames, self.step) + y if self.skips else y
+        return every(x, frames, self.step) + y if self.skips else y
 
 
 class Parallel(ClipConv):
@@ -419,39 +310,3 @@ def build(
     if variant == "tsm":
         return OneFrame(*rest, shift_channels(shape.in_channels))
     return Parallel(*rest) if variant == "p3d_b" else RankOne(*rest)
-
-
-def _every(x: ms.Tensor, frames: int, step: int) -> ms.Tensor:
-    """Return every `step`-th frame of each clip: (B * T, C, H, W) to (B * T', C, H, W)."""
-    if step == 1:
-        return x
-    _, channels, height, width = x.shape
-    y = ops.reshape(x, (-1, frames, channels, height * width))
-    # by gathering: MindSpore 2.9 has no gradient on a CPU for some slices with steps
-    y = ops.gather(y, ms.Tensor(tuple(range(0, frames, step)), ms.int32), 1)
-    return ops.reshape(y, (-1, channels, height, width))
-
-
-class _Grid(nn.Cell):
-    """The pixels that a strided convolution's windows are centred on.
-
-    A pool of one pixel, whose gradient is there on every device.
-    """
-
-    def __init__(self, stride: Pair) -> None:
-        super().__init__()
-        self.pool = None if stride == (1, 1) else nn.MaxPool2d(1, stride, pad_mode="valid")
-
-    def construct(self, x: ms.Tensor) -> ms.Tensor:
-        return x if self.pool is None else self.pool(x)
-
-
-def _shift(x: ms.Tensor, frames: int, shifted: int) -> ms.Tensor:
-    """Return clips whose first channels come a frame late, the next ones a frame early."""
-    _, channels, height, width = x.shape
-    y = ops.reshape(x, (-1, frames, channels, height * width))
-    after, before = y[:, 1:, :shifted], y[:, :-1, shifted : 2 * shifted]
-    zero = y[:, :1, :shifted] * 0.0  # of the batch's size, which an export may leave open
-    after, before = ops.concat((after, zero), 1), ops.concat((zero, before), 1)
-    y = ops.concat((after, before, y[:, :, 2 * shifted :]), 2)
-    return ops.reshape(y, (-1, channels, height, width))

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "ALIGNABLE",
     "VARIANTS",
-    "WEIGHTS_KEPT",
     "ConvShape",
     "as_kernel",
     "fit_branches",
@@ -28,9 +28,8 @@ VARIANTS = (
     *("conv3d", "add", "cat", "r2plus1d", "p3d_a", "p3d_b", "p3d_c", "rank1", "tsm"),
     "spatial",  # ours: each frame for itself, the control that must not solve a motion task
 )
-# those that take the weights of a trained 3x3x3 kernel over; between the factors of the others
-# stand ReLUs, or no least squares is known, so that their weights are new
-WEIGHTS_KEPT = ("conv3d", "add", "cat", "tsm", "spatial")
+# those whose temporal branch strides flattened pixels, unless they are aligned
+ALIGNABLE = ("add", "cat")
 
 Triple = tuple[int, int, int]
 Pair = tuple[int, int]

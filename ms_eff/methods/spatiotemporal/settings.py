@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
+from pydantic import model_validator
+
+from ms_eff.methods.spatiotemporal.core import ALIGNABLE
 from ms_eff.section import Section
 
 __all__ = ["SpatiotemporalSettings", "Variant"]
@@ -26,3 +29,12 @@ class SpatiotemporalSettings(Section):
 
     variant: Variant = "add"
     aligned: bool = False
+
+    @model_validator(mode="after")
+    def _does_something(self) -> Self:
+        if self.aligned and self.variant not in ALIGNABLE:
+            raise ValueError(
+                f"aligned: for {' and '.join(ALIGNABLE)} only; {self.variant} reads the grid as it "
+                "is, drop it"
+            )
+        return self

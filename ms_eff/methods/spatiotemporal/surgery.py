@@ -14,7 +14,7 @@ from mindspore import nn
 from ms_eff.errors import ConfigError, PlanError, nearest
 from ms_eff.methods.replace import replaced
 from ms_eff.methods.spatiotemporal.cells import FiveD, build
-from ms_eff.methods.spatiotemporal.core import VARIANTS, ConvShape
+from ms_eff.methods.spatiotemporal.core import ALIGNABLE, VARIANTS, ConvShape
 from ms_eff.methods.spatiotemporal.plan import ConvReport, SpatiotemporalPlan
 from ms_eff.methods.spatiotemporal.tracing import Seen, trace
 from ms_eff.methods.spatiotemporal.transfer import take_over, widened_inputs
@@ -40,8 +40,8 @@ def apply_spatiotemporal(
     `ms_eff.models.clips` then keep the frames of all clips in the batch axis, and no tensor of rank
     5 is left. In other networks each new cell takes and gives 5D tensors.
 
-    Kernels (1, d, d) and (d, 1, 1) are taken over exactly, others where least squares gives an
-    answer (`core.WEIGHTS_KEPT`); the rest of the variants start from new weights.
+    Kernels (1, d, d) and (d, 1, 1) are taken over exactly; of others, `add`, `cat`, `tsm` and
+    `spatial` take the nearest by least squares, and the rest of the variants start from new ones.
 
     Args:
         network: stays as it is.
@@ -56,7 +56,7 @@ def apply_spatiotemporal(
         The new network, the plan that `rebuild` needs, and a report a convolution.
 
     Raises:
-        ConfigError: unknown variant, or no input shape for `cat`.
+        ConfigError: unknown variant, one that cannot be aligned, or no input shape for `cat`.
         PlanError: the network has no 3D convolution, or one that cannot be replaced.
 
     >>> from ms_eff import models
@@ -69,6 +69,10 @@ def apply_spatiotemporal(
         raise ConfigError(
             f"variant: unknown '{variant}'{nearest(variant, VARIANTS)}; known: "
             f"{', '.join(VARIANTS)}"
+        )
+    if aligned and variant not in ALIGNABLE:
+        raise ConfigError(
+            f"aligned: for {' and '.join(ALIGNABLE)} only; {variant} reads the grid as it is"
         )
     shape = input_shape or getattr(network, "input_shape", None)
     layers = tuple(_find(network))

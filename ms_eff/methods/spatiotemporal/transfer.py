@@ -6,8 +6,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from ms_eff.methods.spatiotemporal.cells import ClipConv, OneFrame, OnePixel, TwoBranch, Unit
+from ms_eff.methods.spatiotemporal.cells import ClipConv, OneFrame, OnePixel, TwoBranch
 from ms_eff.methods.spatiotemporal.core import fit_branches, fit_shift
+from ms_eff.methods.spatiotemporal.units import Unit
 
 __all__ = ["take_over", "widened_inputs"]
 

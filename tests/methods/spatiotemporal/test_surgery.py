@@ -9,8 +9,12 @@ import ms_eff
 from ms_eff import models
 from ms_eff.bench.modes import execution_mode
 from ms_eff.errors import ConfigError, PlanError
-from ms_eff.methods.spatiotemporal import apply_spatiotemporal, rebuild
-from ms_eff.methods.spatiotemporal.core import VARIANTS, WEIGHTS_KEPT
+from ms_eff.methods.spatiotemporal import (
+    SpatiotemporalSettings,
+    apply_spatiotemporal,
+    rebuild,
+)
+from ms_eff.methods.spatiotemporal.core import VARIANTS
 from ms_eff.train.step import Forward
 from tests.methods.spatiotemporal.networks import (
     SIZES,
@@ -55,7 +59,7 @@ def test_every_variant_replaces_every_convolution_and_its_norm(variant, network)
     assert [row.layer for row in report] == list(plan.layers)
     assert all(row.norm == row.layer.removesuffix("0") + "1" for row in report)
     kept = {row.weights == "new" for row in report if row.shape[2] == 3}
-    assert kept == {variant not in WEIGHTS_KEPT}
+    assert kept == {variant in ("r2plus1d", "p3d_a", "p3d_b", "p3d_c", "rank1")}
     before, after = (
         sum(p.size for p in n.trainable_params() if p.name.startswith("net3d"))
         for n in (network, changed)
@@ -138,6 +142,10 @@ def test_what_cannot_be_replaced_is_named(network):
         apply_spatiotemporal(apply_spatiotemporal(network, "add")[0])
     with pytest.raises(ConfigError, match=r"unknown 'ad' \(did you mean 'add'\?\)"):
         apply_spatiotemporal(network, "ad")
+    with pytest.raises(ConfigError, match="aligned: for add and cat only; tsm reads"):
+        apply_spatiotemporal(network, "tsm", aligned=True)
+    with pytest.raises(ValueError, match="aligned: for add and cat only; tsm reads"):
+        SpatiotemporalSettings(variant="tsm", aligned=True)
     with pytest.raises(ConfigError, match="give the shape of its input"):
         apply_spatiotemporal(Plain5d(), "cat")
     with pytest.raises(ConfigError, match="does not take"):
