@@ -6,9 +6,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-from ms_eff import models
 from ms_eff.data import DataSettings, build
 from ms_eff.methods.spatiotemporal import apply_spatiotemporal
+from ms_eff.models.eco_lite import EcoLite
 from ms_eff.train.step import Forward
 
 STEPS, BATCH = 60, 32
@@ -16,16 +16,14 @@ STEPS, BATCH = 60, 32
 
 def accuracy_of(variant: str) -> float:
     data = build(DataSettings(name="motion_digits", image_size=8, frames=6, task="reversal"))
-    network = models.build(
-        "eco_lite_small", width=8, frames=6, image_size=8, in_channels=1, num_classes=2
-    )
+    network = EcoLite("small", (8,), frames=6, image_size=8, in_channels=1, num_classes=2)
     network = apply_spatiotemporal(network, variant, fresh_seed=1)[0].set_train(True)
     step = nn.TrainOneStepCell(
-        Forward1(network), nn.Adam(network.trainable_params(), learning_rate=5e-3)
+        Loss(network), nn.Adam(network.trainable_params(), learning_rate=5e-3)
     )
-    order = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for at in range(STEPS):
-        chosen = order.choice(len(data.train), BATCH, replace=False)
+        chosen = rng.choice(len(data.train), BATCH, replace=False)
         clips, labels = data.train.batch(chosen, (0, at))
         step(ms.Tensor(clips), ms.Tensor(labels))
     clips, labels = data.test.batch(np.arange(256))
@@ -33,7 +31,7 @@ def accuracy_of(variant: str) -> float:
     return float((found == labels).mean())
 
 
-class Forward1(nn.Cell):
+class Loss(nn.Cell):
     """The loss alone."""
 
     def __init__(self, network: nn.Cell) -> None:
