@@ -69,7 +69,7 @@ def test_exports_reproduce_the_network_and_hold_no_5d_tensor(variant, aligned, t
     done = export(network, tmp_path / "n.onnx", SHAPE, dynamic_batch=variant == "add")
     assert done.difference.within(EXPORT)
     found = list(onnx_ranks(done.path, tmp_path))
-    assert len(found) > 15
+    assert len(found) > 10
     assert {kind for kind, rank in found if rank > 4} == set()
 
 
