@@ -8,7 +8,6 @@ once; the same command goes on where it stopped, and prints the table.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import shlex
 import sys
@@ -17,12 +16,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ms_eff.bench.accuracy_runs import call, changed_size, measure_missing
 from ms_eff.bench.rows import Rows
-from ms_eff.bench.sizes import with_changes
 from ms_eff.bench.video_sizes import KIND, SIZES, Case, Size, cases, make_config
 from ms_eff.bench.video_tables import accuracy_lines, accuracy_verdicts
-from ms_eff.errors import UserError
-from ms_eff.train.interrupt import Interrupted, Stopped, lock_folder, own_signals, raising_stop
+from ms_eff.train.interrupt import own_signals
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -56,16 +54,18 @@ def run(
         Interrupted: SIGINT or SIGTERM came during training; everything is saved.
     """
     settings = {"data": data["name"], **size.model_dump(mode="json")}
-    rows = Rows(output, KIND, settings, command)
-    for case in cases(size):
-        if rows.find(task=case.task, seed=case.seed, variant=case.variant) is None:
-            rows.add(measure(case, size, data, work, console))
-            gc.collect()  # compiled graphs go with the cells that own them
-            if console is not None:
-                row = rows.rows[-1]
-                name = f"{row['task']} seed {row['seed']} {row['variant']}"
-                console.print(f"{name}: accuracy {row['accuracy']:.4f}, {row['seconds']:.0f} s")
-    return rows.rows
+
+    def tell(row: Mapping[str, Any]) -> None:
+        if console is not None:
+            name = f"{row['task']} seed {row['seed']} {row['variant']}"
+            console.print(f"{name}: accuracy {row['accuracy']:.4f}, {row['seconds']:.0f} s")
+
+    return measure_missing(
+        Rows(output, KIND, settings, command),
+        cases(size),
+        lambda case: measure(case, size, data, work, console),
+        tell,
+    )
 
 
 def measure(
@@ -112,24 +112,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "variants": options.variants, "train_clips": options.clips,
         "test_clips": options.test_clips, "width": options.width,
     }  # fmt: skip
-    try:
-        size = with_changes(SIZES[options.size], changes)
-        data = {"name": "motion_digits"}
-        if options.data != "digits":
-            data = {"name": "motion_cifar10", "root": options.data}
-        with lock_folder(options.work), raising_stop():
-            from rich.console import Console
+    data = {"name": "motion_digits"}
+    if options.data != "digits":
+        data = {"name": "motion_cifar10", "root": options.data}
 
-            console = Console(stderr=True)
-            rows = run(size, data, options.work, options.output, command, console)
-    except UserError as error:
-        print(f"video_accuracy: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except (Interrupted, Stopped) as stop:
-        print(f"video_accuracy: {stop}; resume with: {command}", file=sys.stderr)
-        return stop.code
-    print("\n".join((*accuracy_lines(rows), "", *accuracy_verdicts(rows))))
-    return 0
+    def job(console: Console) -> None:
+        size = changed_size(SIZES[options.size], changes)
+        rows = run(size, data, options.work, options.output, command, console)
+        print("\n".join((*accuracy_lines(rows), "", *accuracy_verdicts(rows))))
+
+    return call("video_accuracy", command, options.work, job)
 
 
 def _parser() -> argparse.ArgumentParser:

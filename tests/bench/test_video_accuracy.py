@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from ms_eff.bench import video_accuracy
-from ms_eff.bench.sizes import with_changes
+from ms_eff.bench.accuracy_runs import changed_size
 from ms_eff.bench.video_sizes import ROWS, SIZES, Case, cases, make_config
 from ms_eff.methods.spatiotemporal.core import VARIANTS
 from tests.bench.test_video_tables import accuracy
@@ -54,7 +54,7 @@ def test_finished_rows_are_taken_up(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_a_row_is_an_ordinary_run(tmp_path):
-    size = with_changes(SIZES["quick"], {"train_clips": 64, "test_clips": 32, "frames": 4})
+    size = changed_size(SIZES["quick"], {"train_clips": 64, "test_clips": 32, "frames": 4})
     row = video_accuracy.measure(Case("reversal", 0, "add"), size, DIGITS, tmp_path)
     assert 0 <= row["accuracy"] <= 1
     assert (row["train_clips"], row["test_clips"], row["chance"]) == (64, 32, 0.5)
