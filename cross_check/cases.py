@@ -23,7 +23,8 @@ class Twin:
 
     Attributes:
         build: `module:function` under `cross_check.twins`.
-        naming: a library of `ms_eff.models.naming`, or `torch` for single layers.
+        naming: a library of `ms_eff.models.naming`, or `torch` for our cells' names with torch's
+            names of their arrays.
         args: arguments of `build`; those that the cell decides (ranks) come on top.
     """
 
@@ -45,6 +46,7 @@ class Case:
         reference: `module:function` under `cross_check.twins` that decomposes anew, or None.
         zero: patterns of the weights, in the twin's names, whose gradient is zero in exact
             arithmetic: a bias before a batch normalisation in training.
+        quick: modes in which the fast tests run it; the others are left to the slow ones.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Case:
     dtypes: tuple[str, ...] = ("float32",)
     reference: str | None = None
     zero: tuple[str, ...] = ()
+    quick: tuple[str, ...] = ("graph", "pynative")
 
 
 _BASIC = {"block": "basic", "layers": [2, 2, 2, 2], "width": 8, "num_classes": 10}
@@ -65,6 +68,8 @@ _SHALLOW = {**_BOTTLENECK, "layers": [1, 1, 1, 1], "stem": "cifar"}
 _VIT = {"image_size": 16, "patch_size": 4, "dim": 24, "depth": 2, "heads": 3, "num_classes": 10}
 _GQKVA = {"q_index": [0, 0, 0, 1, 1, 1], "kv_index": [0, 1, 2, 0, 1, 2]}
 
+_CLIPS = {"widths": [4, 6], "num_classes": 5, "frames": 4}
+_R3D = {"width": 4, "num_classes": 5, "frames": 8, "stem": "cifar"}
 # expansion or none, residual or not, strides, kernels
 _MBCONVS = [[8, 8, 3, 1, 1], [8, 12, 5, 2, 3], [12, 12, 3, 1, 2]]
 
@@ -287,5 +292,34 @@ CASES: tuple[Case, ...] = (
         {"V": 50, "d": 16, "rank": 6},
         smooth=True,
         reference="lowrank:table_factors",
+    ),
+    *(
+        Case(
+            f"ECO-Lite, {variant}{', aligned' if aligned else ''}",
+            "eco_lite",
+            Inputs((3, 4, 3, 8, 8)),
+            (Twin("clips:eco_lite", "torch", {**_CLIPS, "variant": variant, "aligned": aligned}),),
+            {**_CLIPS, "variant": variant, "aligned": aligned},
+            quick=quick,
+        )
+        for variant, aligned, quick in (
+            ("conv3d", False, ()),
+            ("add", False, ("graph",)),
+            ("add", True, ("pynative",)),
+            ("cat", False, ("pynative",)),
+            ("r2plus1d", False, ("pynative",)),
+            ("p3d_b", False, ("pynative",)),
+            ("p3d_c", False, ()),
+            ("rank1", False, ()),
+            ("tsm", False, ("pynative",)),
+        )
+    ),
+    Case(
+        "R3D-18",
+        "r3d18",
+        Inputs((6, 8, 3, 8, 8)),
+        (Twin("clips:r3d18", "torchvision", _R3D),),
+        _R3D,
+        quick=("pynative",),
     ),
 )

@@ -12,14 +12,18 @@ from ms_eff.deploy.folding import fold_norms
 from ms_eff.methods.gqkva import convert_attention
 from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.surgery import apply_lowrank
+from ms_eff.methods.spatiotemporal import apply_spatiotemporal
+from ms_eff.models.eco_lite import EcoLite
 from ms_eff.models.efficientnet_lite import MBConv
 from ms_eff.models.heads import Groups
+from ms_eff.models.r3d import ResNet3d
 from ms_eff.models.resnet import BasicBlock, Bottleneck, ResNet
 from ms_eff.models.resnet9 import ResNet9
 from ms_eff.models.vit import VisionTransformer
 
 __all__ = [
     "Subject",
+    "eco_lite",
     "folded_resnet",
     "frozen_conv",
     "lowrank_conv",
@@ -29,6 +33,7 @@ __all__ = [
     "lowrank_vit",
     "mbconvs",
     "merged_resnet",
+    "r3d18",
     "resnet",
     "resnet9",
     "vit",
@@ -70,6 +75,17 @@ def vit(grouped: tuple[str, Groups] | None = None, **args: Any) -> Subject:
     """Return a vision transformer, its attention in groups (kind, numbers) if that is given."""
     cell: nn.Cell = VisionTransformer(**args)
     return Subject(cell if grouped is None else convert_attention(cell, *grouped)[0])
+
+
+def eco_lite(variant: str, aligned: bool, **args: Any) -> Subject:
+    """Return a small network for clips whose 3D convolutions are a variant's."""
+    cell: nn.Cell = EcoLite("small", image_size=8, **args)
+    return Subject(apply_spatiotemporal(cell, variant, aligned=aligned, fresh_seed=1)[0])
+
+
+def r3d18(**args: Any) -> Subject:
+    """Return a plain residual network of 3D convolutions."""
+    return Subject(ResNet3d((1, 1, 1, 1), image_size=8, **args))
 
 
 def lowrank_dense(C: int, S: int, rank: int) -> Subject:

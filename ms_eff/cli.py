@@ -167,11 +167,13 @@ def report(config: ConfigPath, overrides: Overrides = None) -> None:
     Example: ms-eff report configs/lowrank/demo_digits.yaml
     """
     from ms_eff.report import terminal_table, write
+    from ms_eff.report.clips import clip_parts
     from ms_eff.results import read_results
 
     settings = _load(config, overrides, None)
     results = read_results(settings.output / "results.json")
     extra = _pictures(config, overrides) if "skipvit" in results.get("methods", {}) else []
+    extra += clip_parts(settings.data)
     path = write(results, settings.output / "report.html", extra)
     _out().print(terminal_table(results))
     _out().print(f"report: {path}", highlight=False, soft_wrap=True)

@@ -26,6 +26,7 @@ from ms_eff.errors import CheckpointError, ConfigError, SetupError
 from ms_eff.files import replacing
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.registry import check_conflicts, method_class
+from ms_eff.models.registry import MODELS
 from ms_eff.results import Results, difference
 from ms_eff.train import checkpoint
 from ms_eff.train.evaluate import Score, evaluate
@@ -129,11 +130,17 @@ class Experiment:
 
     def _model_args(self) -> dict[str, Any]:
         """Return the model's arguments: the config's, and for the rest what the data ask for."""
-        channels, height, width = self.data.image_shape
+        *clip, channels, height, width = self.data.image_shape
         size = height if height == width else (height, width)
-        return self.config.model.args(
-            num_classes=self.data.num_classes, in_channels=channels, image_size=size
-        )
+        model = self.config.model
+        if bool(clip) != ("frames" in MODELS[model.name][1]):
+            kinds = ("images", "clips") if clip else ("clips", "images")
+            raise ConfigError(
+                f"model.name = {model.name}: takes {kinds[0]}, but {self.data.name} has {kinds[1]};"
+                " see `ms-eff list` for networks that take `frames`"
+            )
+        data = {"num_classes": self.data.num_classes, "in_channels": channels, "image_size": size}
+        return model.args(**data, **({"frames": clip[0]} if clip else {}))
 
     def untouched_model(self) -> nn.Cell:
         """Return the network before any method, untrained if this run has not trained it yet."""

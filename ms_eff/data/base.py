@@ -23,7 +23,7 @@ class Split(ABC):
     Attributes:
         labels: (N,) int32 class of each sample.
         classes: name of each class.
-        image_shape: (C, H, W) of one sample as the model sees it.
+        image_shape: (C, H, W) of one sample as the model sees it; of a clip (T, C, H, W).
         workers: threads that a batch is worth; in-memory sets need one.
         damaged: samples found unreadable so far and replaced (`data.corrupt: skip`).
         columns: names of the arrays that `batch` returns.
@@ -35,7 +35,7 @@ class Split(ABC):
         self,
         labels: NDArray[np.int32],
         classes: tuple[str, ...],
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         workers: int = 1,
     ) -> None:
         self.labels = labels
@@ -52,6 +52,15 @@ class Split(ABC):
         """Number of classes."""
         return len(self.classes)
 
+    def stand_ins(self, index: int) -> list[int]:
+        """Return the samples of the same class: itself, those after it, then from the start.
+
+        In this order they replace a damaged one: shapes and class balance stay, and the choice
+        depends on the files alone.
+        """
+        same = np.flatnonzero(self.labels == self.labels[index])
+        return [int(at) for at in np.roll(same, -int(np.searchsorted(same, index)))]
+
     @abstractmethod
     def batch(self, indices: NDArray[np.int64], key: RngKey | None = None) -> Batch:
         """Return the samples `indices`, in that order.
@@ -62,7 +71,7 @@ class Split(ABC):
                 looks like depends on the key and its own index only, never on its batch.
 
         Returns:
-            (B, C, H, W) float32 normalised images and (B,) int32 labels.
+            (B, C, H, W) float32 normalised images, or (B, T, C, H, W) clips, and (B,) int32 labels.
         """
 
 
@@ -92,8 +101,8 @@ class DataSet:
         return self.train.classes
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one sample as the model sees it."""
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of one sample as the model sees it; of a clip (T, C, H, W)."""
         return self.train.image_shape
 
 

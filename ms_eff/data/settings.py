@@ -19,6 +19,10 @@ _OWN_KEYS: dict[str, dict[str, Any]] = {
     "digits": {"interpolation": "bilinear"},
     "cifar10": {"root": None, "interpolation": "bilinear"},
     "image_folder": {"root": None, "corrupt": "error"},
+    "motion_cifar10": {"root": None, "frames": 16, "task": "direction"},
+    "motion_digits": {"frames": 16, "task": "direction"},
+    "video_folder": {"root": None, "frames": 16, "corrupt": "error"},
+    "ucf101": {"root": None, "frames": 16, "corrupt": "error", "fold": 1},
     "synthetic": {
         "train_size": 2048,
         "test_size": 512,
@@ -32,10 +36,14 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"image_size": 8, "augment": "none"},
     "cifar10": {"image_size": 32, "augment": "crop_flip"},
     "image_folder": {"image_size": 224, "augment": "imagenet"},
+    "motion_cifar10": {"image_size": 32, "augment": "none"},
+    "motion_digits": {"image_size": 32, "augment": "none"},
+    "video_folder": {"image_size": 112, "augment": "crop_flip"},
+    "ucf101": {"image_size": 112, "augment": "crop_flip"},
     "synthetic": {"image_size": 32, "augment": "none"},
 }
-_NATIVE_SIZE = {"digits": 8, "cifar10": 32}
-_CHANNELS = {"digits": 1, "cifar10": 3, "image_folder": 3}
+_NATIVE_SIZE = {"digits": 8, "cifar10": 32, "motion_cifar10": 32, "motion_digits": 8}
+_CHANNELS = {"digits": 1, "motion_digits": 1}  # the others have 3
 
 DATA_SETS = tuple(_DEFAULTS)
 
@@ -59,9 +67,12 @@ class DataSettings(Section):
 
     Attributes:
         name: `digits` (scikit-learn's, needs no file), `cifar10` (official binary layout),
-            `image_folder` (root/train/<class>/*.jpg and root/val or test), `synthetic`.
-        root: folder of `cifar10` or `image_folder`.
-        image_size: side in pixels; `digits` and `cifar10`: a multiple of 8 and 32.
+            `image_folder` (root/train/<class>/*.jpg and root/val or test), `synthetic`. Clips:
+            `motion_cifar10` and `motion_digits` (their pictures, moving), `video_folder`
+            (root/train/<class>/ with mp4 or avi files, or folders of frames), `ucf101` (official
+            layout).
+        root: folder of the files, for those that have some.
+        image_size: side in pixels; a multiple of 8 for digits, of 32 for CIFAR-10.
         interpolation: `digits`, `cifar10`: how to enlarge.
         batch_size: per worker.
         eval_batch_size: per worker; null: as `batch_size`.
@@ -69,15 +80,21 @@ class DataSettings(Section):
             eighth of the side (4 pixels at 32) and mirrored, for image folders a random crop of the
             resized picture; `crop_alternate`: as `crop_flip`, but each picture is mirrored in every
             other epoch instead of at random (airbench, arXiv:2404.00498), not for image folders;
-            `imagenet`: random resized crop and mirror, image folders only.
+            `imagenet`: random resized crop and mirror, image folders only. All frames of a clip
+            alike; moving pictures take none, since a mirror turns a motion.
         train_limit: train on the first so many images, evenly over the classes; null: all.
         test_limit: likewise for the test split.
         drop_last: training leaves out the samples that fill no whole batch. Otherwise the last
             batch is filled up and the filling is marked by index -1.
-        workers: threads that prepare a batch; null: one, or one a core for image folders.
+        workers: threads that prepare a batch; null: one, or one a core for image folders. For
+            videos, processes that decode; 0: none.
         normalize: mean and std in place of the data set's own.
-        corrupt: `image_folder`: `error` stops at an unreadable file, `skip` replaces it by the next
-            readable one of its class, counts it, and leaves it out of evaluation.
+        corrupt: `image_folder`, videos: `error` stops at an unreadable file, `skip` replaces it by
+            the next readable one of its class, counts it, and leaves it out of evaluation.
+        frames: clips: frames a clip, T.
+        task: moving pictures: `direction`, eight directions at two speeds; or `reversal`, whether
+            the frames come in their order or backwards.
+        fold: `ucf101`: which of the three published splits.
         train_size: `synthetic`: training images.
         test_size: `synthetic`: test images.
         num_classes: `synthetic`.
@@ -95,9 +112,12 @@ class DataSettings(Section):
     train_limit: int | None = Field(None, ge=1)
     test_limit: int | None = Field(None, ge=1)
     drop_last: bool = True
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=0)
     normalize: Normalize | None = None
     corrupt: Literal["error", "skip"] | None = None
+    frames: int | None = Field(None, ge=1)
+    task: Literal["direction", "reversal"] | None = None
+    fold: int | None = Field(None, ge=1, le=3)
     train_size: int | None = Field(None, ge=1)
     test_size: int | None = Field(None, ge=1)
     num_classes: int | None = Field(None, ge=2)
@@ -130,13 +150,20 @@ class DataSettings(Section):
             )
         if self.augment == "crop_alternate" and self.name == "image_folder":
             raise ConfigError("data.augment: image_folder takes no 'crop_alternate'; use crop_flip")
+        if self.name.startswith("motion") and self.augment != "none":
+            raise ConfigError(
+                f"data.augment: {self.augment!r} for {self.name}: a mirror turns a motion, and "
+                "each clip starts elsewhere in every epoch as it is; use none"
+            )
+        if self.workers == 0 and self.name not in ("video_folder", "ucf101"):
+            raise ConfigError(f"data.workers: 0 is for videos; {self.name} takes 1 or more")
         self._check_statistics()
         return self
 
     @property
     def image_channels(self) -> int:
         """Channels of the images."""
-        return self.channels or _CHANNELS[self.name]
+        return self.channels or _CHANNELS.get(self.name, 3)
 
     def statistics(
         self, mean: tuple[float, ...], std: tuple[float, ...]

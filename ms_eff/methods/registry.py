@@ -23,6 +23,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "ms_eff.methods.skipvit.settings:SkipViTSettings",
         "ms_eff.methods.skipvit.method:SkipViT",
     ),
+    "spatiotemporal": (
+        "ms_eff.methods.spatiotemporal.settings:SpatiotemporalSettings",
+        "ms_eff.methods.spatiotemporal.method:Spatiotemporal",
+    ),
     "lowrank": (
         "ms_eff.methods.lowrank.settings:LowRankSettings",
         "ms_eff.methods.lowrank.method:LowRank",

@@ -282,9 +282,35 @@ _RESNET9 = Naming(
     ignored=_COUNTER,
 )
 
+_R3D_NORMS = ("stem.1", *(f"{_BLOCK}.{part}.1" for part in ("conv{c}", "downsample")))
+_R3D_CONVS = ("stem.0", *(f"{_BLOCK}.{part}.0" for part in ("conv{c}", "downsample")))
+_R3D_TORCHVISION = Naming(
+    rows=(
+        *(Row(f"{name}.bn2d", name, NORM) for name in _R3D_NORMS),
+        *(Row(name, name, PLAIN) for name in (*_R3D_CONVS, "fc")),
+    ),
+    ignored=_COUNTER,
+)
+
+_INCEPTION_MIXED = ("branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3")
+_INCEPTION_A = ("branch1x1", "branch5x5_1", "branch5x5_2", *_INCEPTION_MIXED, "branch_pool")
+_INCEPTION_CELLS = (
+    *(f"Conv2d_{name}" for name in ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")),
+    *(f"Mixed_{name}.{part}" for name in ("5b", "5c") for part in _INCEPTION_A),
+    *(f"Mixed_5d.{part}" for part in _INCEPTION_MIXED),
+)
+_INCEPTION_FRONT = Naming(
+    rows=tuple(
+        Row(f"{cell}.{part}", f"{cell}.{part}", leaves)
+        for cell in _INCEPTION_CELLS
+        for part, leaves in (("conv", PLAIN), ("bn", NORM))
+    ),
+    ignored=_COUNTER,
+)
+
 # library -> its namings, one a family of networks
 NAMINGS: dict[str, tuple[Naming, ...]] = {
-    "torchvision": (_RESNET_TORCHVISION, _RESNET9),
+    "torchvision": (_RESNET_TORCHVISION, _RESNET9, _R3D_TORCHVISION, _INCEPTION_FRONT),
     "timm": (_RESNET_TORCHVISION, _VIT_TIMM),
     "hf": (_RESNET_HF, _vit_hf("vit."), _vit_hf("")),
     "mindcv": (_RESNET_MINDCV,),

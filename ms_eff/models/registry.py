@@ -23,13 +23,17 @@ _RESNET9 = (
     *("num_classes", "in_channels", "width", "form"),
     *("activation", "logit_scale", "train_norm_scale", "dirac"),
 )
+_CLIPS = ("num_classes", "in_channels", "frames", "image_size")
 
 # every builder takes `seed` besides: that of the initial weights
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "eco_lite": ("ms_eff.models.eco_lite:eco_lite", (*_CLIPS, "front_weights")),
+    "eco_lite_small": ("ms_eff.models.eco_lite:eco_lite_small", (*_CLIPS, "width")),
     "efficientnet_lite0": (
         "ms_eff.models.efficientnet_lite:efficientnet_lite0",
         ("num_classes", "in_channels"),
     ),
+    "r3d18": ("ms_eff.models.r3d:r3d18", (*_CLIPS, "width", "stem")),
     "resnet18": ("ms_eff.models.resnet:resnet18", _RESNET),
     "resnet34": ("ms_eff.models.resnet:resnet34", _RESNET),
     "resnet50": ("ms_eff.models.resnet:resnet50", _RESNET),

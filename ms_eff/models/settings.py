@@ -23,15 +23,19 @@ class ModelSettings(Section):
         weights: file of initial weights (safetensors, .pth, .ckpt), or null for random ones.
         num_classes: outputs; left out, the caller takes the data set's.
         in_channels: channels of the input; left out, the caller takes the data set's.
-        width: ResNet: channels of the first stage (the published networks have 64).
+        width: ResNet, R3D-18: channels of the first stage (the published networks have 64);
+            eco_lite_small: of the first 3D stage.
         form: ResNet-9: `baseline` or `competition`, which settles the next three.
         activation: ResNet-9: `relu` or `celu` (alpha 0.3).
         logit_scale: ResNet-9: constant that the logits are multiplied by.
         train_norm_scale: ResNet-9: whether normalisations train their scale.
         dirac: ResNet-9: start convolutions as partial identities.
-        stem: ResNet: `imagenet` (7x7 stride 2 and pool) or `cifar` (3x3 stride 1).
+        stem: ResNet, R3D-18: `imagenet` (7x7 stride 2, for images with a pool) or `cifar` (3x3).
         zero_init_residual: ResNet: start each block as an identity.
-        image_size: ViT: side of the images, or [height, width]; left out, the data set's.
+        image_size: ViT, networks for clips: side of the images, or [height, width]; left out, the
+            data set's.
+        frames: networks for clips: T of a clip; left out, the data set's.
+        front_weights: eco_lite: file of weights for its 2D network (torchvision's inception_v3).
         patch_size: ViT: side of a patch.
         dim: ViT: channels of a token.
         depth: ViT: number of blocks.
@@ -52,6 +56,8 @@ class ModelSettings(Section):
     stem: Literal["imagenet", "cifar"] | None = None
     zero_init_residual: bool | None = None
     image_size: Size | tuple[Size, Size] | None = None
+    frames: Size | None = None
+    front_weights: Path | None = None
     patch_size: Size | None = None
     dim: Size | None = None
     depth: Size | None = None
