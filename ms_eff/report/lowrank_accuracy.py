@@ -180,7 +180,7 @@ def _about(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> str:
     tested = span([row["test_images"] for row in rows if row["test_images"]], exact)
     minutes = sum(row["wall_seconds"] for row in rows) / 60
     first = calls[0]
-    cores = f", {first['cores']} cores" if first["cores"] else ""
+    cores = f", {first['cores']} core{'s' * (first['cores'] > 1)}" if first["cores"] else ""
     return (
         f"{settings['data']}, CIFAR stem; {images} training and {tested} test images, batch "
         f"{settings['batch_size']}; {settings['pretrain_epochs']} epochs dense, then "

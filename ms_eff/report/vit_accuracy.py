@@ -142,7 +142,7 @@ def _about(results: Mapping[str, Any]) -> str:
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(row["seed"] for row in rows))
     minutes = sum(row["wall_seconds"] for row in rows) / 60
     first = calls[0]
-    cores = f", {first['cores']} cores" if first["cores"] else ""
+    cores = f", {first['cores']} core{'s' * (first['cores'] > 1)}" if first["cores"] else ""
     return (
         f"{settings['data']}; ViT with patch 4, width {settings['dim']}, depth "
         f"{settings['depth']}, {settings['heads']} heads; "
