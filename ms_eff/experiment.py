@@ -191,6 +191,9 @@ class Experiment:
             return
         self.console.print(f"[bold]{stage}[/]: training")
         rows = self._fit(model, description, self.config.train, "train", self.methods)
+        for method in self.methods:  # some know only now what they did
+            if method.report is not None:
+                self.results.methods[method.name] = method.report
         self._keep(stage, model, description, rows)
 
     def _fit(

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ms_eff.data.pictures import as_png
 from ms_eff.data.randomness import RngKey
 
 __all__ = ["Batch", "DataSet", "Split", "affine"]
@@ -95,6 +96,11 @@ class DataSet:
     def image_shape(self) -> tuple[int, int, int]:
         """(C, H, W) of one sample as the model sees it."""
         return self.train.image_shape
+
+    def show(self, index: int) -> dict[str, str]:
+        """Return a training sample for a report: `{"png": base64}`."""
+        image = self.train.batch(np.array([index]))[0][0]
+        return {"png": as_png(image, self.mean, self.std)}
 
 
 def affine(

@@ -23,6 +23,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "ms_eff.methods.skipvit.settings:SkipViTSettings",
         "ms_eff.methods.skipvit.method:SkipViT",
     ),
+    "swiftlearn": (
+        "ms_eff.methods.swiftlearn.settings:SwiftLearnSettings",
+        "ms_eff.methods.swiftlearn.method:SwiftLearn",
+    ),
     "lowrank": (
         "ms_eff.methods.lowrank.settings:LowRankSettings",
         "ms_eff.methods.lowrank.method:LowRank",
@@ -44,7 +48,7 @@ def check_conflicts(methods: list[Method]) -> None:
     """Refuse two methods that cannot work together, naming both."""
     for first in methods:
         for second in methods:
-            if second.name in first.conflicts:
+            if second.name in first.excludes():
                 raise ConfigError(
                     f"methods: '{first.name}' and '{second.name}' cannot be combined; drop one"
                 )

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, nn
+
+from ms_eff.train.workers import summed
 
 __all__ = ["Score", "evaluate", "predict"]
 
@@ -38,13 +40,17 @@ def evaluate(model: nn.Cell, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -
         log_sum = np.log(np.exp(shifted).sum(axis=1))
         losses = log_sum - shifted[np.arange(len(labels)), labels]
         sums += ((logits.argmax(axis=1) == labels).sum(), losses.sum(), len(labels))
-    correct, loss, samples = _over_workers(sums)
+    correct, loss, samples = summed(sums)
     return Score(float(correct / samples), float(loss / samples), int(samples))
 
 
-def predict(model: nn.Cell, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> np.ndarray:
-    """Return the (n, ...) float64 outputs of all samples, in the order of the batches."""
-    return np.concatenate([outputs for outputs, _, _ in _outputs(model, batches)])
+def predict(
+    model: nn.Cell, batches: Iterable[tuple[Tensor, Tensor, Tensor]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (n, ...) float64 outputs of all samples and their (n,) indices, as they came."""
+    found = [(outputs, indices) for outputs, _, indices in _outputs(model, batches)]
+    outputs, indices = (np.concatenate(column) for column in zip(*found, strict=True))
+    return outputs, indices
 
 
 def _outputs(
@@ -59,11 +65,3 @@ def _outputs(
             yield outputs[real], labels.asnumpy()[real], indices.asnumpy()[real]
     finally:
         model.set_train(was_training)
-
-
-def _over_workers(sums: np.ndarray) -> np.ndarray:
-    from mindspore.communication import GlobalComm, get_group_size
-
-    if not GlobalComm.INITED or get_group_size() == 1:
-        return sums
-    return ops.AllReduce()(Tensor(sums.astype(np.float32))).asnumpy().astype(np.float64)

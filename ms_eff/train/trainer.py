@@ -18,7 +18,7 @@ from mindspore import Parameter, Tensor, nn
 from rich.console import Console
 
 from ms_eff.errors import DivergedError
-from ms_eff.methods.base import EpochEnd, Method, StepEnd
+from ms_eff.methods.base import EpochEnd, Method, RunStart, StepBegin, StepEnd
 from ms_eff.train import checkpoint
 from ms_eff.train.evaluate import Score, evaluate, predict
 from ms_eff.train.feed import Feed
@@ -32,6 +32,7 @@ from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue, sunk_steps
 from ms_eff.train.step import Forward, Step, TrainStep
 from ms_eff.train.store import Store
+from ms_eff.train.workers import gathered, summed
 
 __all__ = ["Trainer"]
 
@@ -75,6 +76,7 @@ class Trainer:
         self.averaged = self._new_average()
         for method in methods:
             method.epochs = settings.epochs
+            method.on_start(self._run_start())
         self.steps = [self._steps_in(epoch) for epoch in range(settings.epochs)]
         warmup = round(settings.warmup_epochs * self.steps[0]) if self.steps else 0
         rates = learning_rates(settings, max(sum(self.steps), 1), warmup)
@@ -97,6 +99,8 @@ class Trainer:
                     self._run_epoch(stop)
         finally:
             self.history.close()
+        for method in self.methods:
+            method.on_train_end()
         self._load_average()
         return self.progress.history
 
@@ -135,6 +139,7 @@ class Trainer:
             self.progress.epoch, indices, self.progress.batch
         ):
             cell.set_train(True)
+            self._announce(used)
             loss, outputs, rate = cell(inputs, labels)
             stop.arm()
             self.count_step(float(loss.asnumpy()), float(rate.asnumpy()) if self.scale else 0.0)
@@ -150,10 +155,16 @@ class Trainer:
         if p.overflows > _MOST_OVERFLOWS or (rate >= 0 and not math.isfinite(loss)):
             raise self._diverged(f"loss is {loss}")
 
+    def _announce(self, indices: Tensor) -> None:
+        for method in self.methods:
+            if method.watches_steps:
+                method.on_step_begin(StepBegin(self.progress.epoch, indices.asnumpy()))
+
     def _tell_watchers(self, indices: Tensor, outputs: Tensor) -> None:
         watching = [m for m in self.methods if m.watches_steps]
         if watching:
-            event = StepEnd(self.progress.epoch, self.progress.step, indices.asnumpy(), outputs)
+            p, everybody = self.progress, gathered(indices).asnumpy()
+            event = StepEnd(p.epoch, p.step, everybody, gathered(outputs))
             for method in watching:
                 method.on_step_end(event)
 
@@ -206,7 +217,28 @@ class Trainer:
         return self.feed.steps(size)
 
     def _predict(self, indices: np.ndarray) -> np.ndarray:
-        return predict(self.model, self.feed.chosen(indices))
+        """Return (n, ...) outputs, each worker doing its share; zeros for a damaged picture."""
+        size = self.worker.size
+        shared = size > 1 and len(indices) >= size
+        own = indices[self.worker.rank :: size] if shared else indices
+        outputs, found = predict(self.model, self.feed.chosen(own))
+        order = np.argsort(indices)
+        every = np.zeros((len(indices), *outputs.shape[1:]))
+        every[order[np.searchsorted(indices, found, sorter=order)]] = outputs
+        return summed(every) if shared else every
+
+    def _run_start(self) -> RunStart:
+        feed = self.feed
+        split, batch = feed.data.train, feed.settings.batch_size
+        together = batch * self.worker.size
+        return RunStart(
+            labels=split.labels,
+            classes=split.classes,
+            batch_size=batch,
+            counted=lambda size: min(size, feed.steps(size) * together),
+            show=lambda index: feed.data.show(index),
+            tell=self.console.print,
+        )
 
     # compiled steps
 
