@@ -65,6 +65,8 @@ _SHALLOW = {**_BOTTLENECK, "layers": [1, 1, 1, 1], "stem": "cifar"}
 _VIT = {"image_size": 16, "patch_size": 4, "dim": 24, "depth": 2, "heads": 3, "num_classes": 10}
 _GQKVA = {"q_index": [0, 0, 0, 1, 1, 1], "kv_index": [0, 1, 2, 0, 1, 2]}
 
+_BERT = {"vocab": 2, "positions": 9, "dim": 24, "heads": 3, "hidden": 40, "num_classes": 4}
+
 _MERGED_BIASES = ("*.conv1.bias", "*.conv3.bias")
 
 CASES: tuple[Case, ...] = (
@@ -124,6 +126,19 @@ CASES: tuple[Case, ...] = (
             ("GQA-2", ("gqa", 2), {"kv_index": [0, 0, 0, 1, 1, 1]}),
             ("GQKVA-2.3", ("gqkva", (2, 3)), _GQKVA),
         )
+    ),
+    *(
+        Case(
+            f"BERT, {name}",
+            "bert",
+            # ids, mask with holes, and types
+            Inputs((4, 3, 9), high=2),
+            (Twin("bert:hf_bert", "hf", {**_BERT, "pool": pool, "depth": depth}),),
+            {**_BERT, "pool": pool, "depth": depth},
+            smooth=True,
+            zero=("*.self.key.bias",),
+        )
+        for name, pool, depth in (("pooler", "token", 2), ("mean pooling", "mean", 1))
     ),
     Case(
         "low-rank dense",

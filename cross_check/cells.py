@@ -11,12 +11,14 @@ from mindspore import Tensor, nn
 from ms_eff.methods.gqkva import convert_attention
 from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.surgery import apply_lowrank
+from ms_eff.models.bert import BertClassifier
 from ms_eff.models.heads import Groups
 from ms_eff.models.resnet import BasicBlock, Bottleneck, ResNet
 from ms_eff.models.vit import VisionTransformer
 
 __all__ = [
     "Subject",
+    "bert",
     "lowrank_conv",
     "lowrank_dense",
     "lowrank_embedding",
@@ -56,6 +58,11 @@ def vit(grouped: tuple[str, Groups] | None = None, **args: Any) -> Subject:
     """Return a vision transformer, its attention in groups (kind, numbers) if that is given."""
     cell: nn.Cell = VisionTransformer(**args)
     return Subject(cell if grouped is None else convert_attention(cell, *grouped)[0])
+
+
+def bert(**args: Any) -> Subject:
+    """Return a BERT encoder with a head."""
+    return Subject(BertClassifier(**args))
 
 
 def lowrank_dense(C: int, S: int, rank: int) -> Subject:

@@ -19,8 +19,16 @@ _VIT = (
     *("dim", "depth", "heads", "pool"),
 )
 
+_BERT = (
+    *("num_classes", "vocab", "positions"),
+    *("dim", "depth", "heads", "hidden", "pool", "dropout"),
+)
+
 # every builder takes `seed` besides: that of the initial weights
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "bert": ("ms_eff.models.bert:bert", _BERT),
+    "bert_base": ("ms_eff.models.bert:bert_base", _BERT),
+    "minilm_l6": ("ms_eff.models.bert:minilm_l6", _BERT),
     "efficientnet_lite0": (
         "ms_eff.models.efficientnet_lite:efficientnet_lite0",
         ("num_classes", "in_channels"),
