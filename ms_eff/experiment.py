@@ -22,11 +22,13 @@ from rich.console import Console
 from ms_eff import data, models, runtime
 from ms_eff.bench import counts, environment
 from ms_eff.config import Config
+from ms_eff.data.text import TextSet
 from ms_eff.errors import CheckpointError, ConfigError, SetupError
 from ms_eff.files import replacing
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.registry import check_conflicts, method_class
 from ms_eff.results import Results, difference
+from ms_eff.sources import source_of
 from ms_eff.train import checkpoint
 from ms_eff.train.evaluate import Score, evaluate
 from ms_eff.train.feed import Feed
@@ -75,6 +77,7 @@ class Experiment:
         if any(block.sink for block in (config.pretrain, config.train) if block):
             require_queue()
         self.data = data.build(config.data)
+        self._check_inputs()
         self.feed = Feed(self.data, config.data, config.seed, self.worker)
         self.methods: list[Method] = [
             method_class(name)(settings, config.seed) for name, settings in config.method_settings()
@@ -124,22 +127,49 @@ class Experiment:
         args = self._model_args()
         return models.build(settings.name, **args, seed=self.config.seed)
 
+    def _check_inputs(self) -> None:
+        """Raise ConfigError unless the network takes what the data set gives."""
+        name, text = self.config.model.name, isinstance(self.data, TextSet)
+        readers = [n for n, (_, takes) in models.MODELS.items() if "vocab" in takes]
+        if text != (name in readers):
+            given, other = (
+                ("tokens", "a reader of text: ") if text else ("pictures", "another than ")
+            )
+            raise ConfigError(
+                f"model.name = {name}: data.name = {self.config.data.name} gives {given}; use "
+                f"{other}{', '.join(readers)}"
+            )
+
     def _model_args(self) -> dict[str, Any]:
         """Return the model's arguments: the config's, and for the rest what the data ask for."""
-        channels, height, width = self.data.image_shape
-        size = height if height == width else (height, width)
-        return self.config.model.args(
-            num_classes=self.data.num_classes, in_channels=channels, image_size=size
-        )
+        known: dict[str, Any] = {"num_classes": self.data.num_classes}
+        if isinstance(self.data, TextSet):
+            if self.config.model.name == "bert":  # the others have a vocabulary of their own
+                known["vocab"] = self.data.vocab
+        else:
+            channels, height, width = self.data.image_shape
+            known["in_channels"] = channels
+            known["image_size"] = height if height == width else (height, width)
+        return self.config.model.args(**known)
 
     def untouched_model(self) -> nn.Cell:
         """Return the network before any method, untrained if this run has not trained it yet."""
         if self._has("dense"):
             return checkpoint.rebuild(self._model_path("dense"))
         model = self.new_model()
-        if self.config.model.weights:
-            models.load_weights(model, self.config.model.weights)
+        self._load_weights(model)
         return model
+
+    def _load_weights(self, model: nn.Cell) -> list[str]:
+        """Load the config's weight file, if it names one; return notes for the user."""
+        settings = self.config.model
+        if settings.weights is None:
+            return []
+        if not settings.weights.exists():
+            raise CheckpointError(
+                f"model.weights = {settings.weights}: no such file; {source_of(settings.name)}"
+            )
+        return models.load_weights(model, settings.weights)
 
     # stages
 
@@ -151,9 +181,8 @@ class Experiment:
         if self._has("dense"):
             return checkpoint.rebuild(self._model_path("dense")), description, True
         model = self.new_model()
-        if settings.weights:
-            for note in models.load_weights(model, settings.weights):
-                self.console.print(note)
+        for note in self._load_weights(model):
+            self.console.print(note)
         if self.config.pretrain is not None:
             self.console.print(f"[bold]dense[/]: training {settings.name}")
             rows = self._fit(model, description, self.config.pretrain, "pretrain", [])

@@ -24,19 +24,22 @@ class Split(ABC):
     Attributes:
         labels: (N,) int32 class of each sample.
         classes: name of each class.
-        image_shape: (C, H, W) of one sample as the model sees it.
+        image_shape: of one sample as the model sees it: (C, H, W), or (3, L) of tokens.
         workers: threads that a batch is worth; in-memory sets need one.
         damaged: samples found unreadable so far and replaced (`data.corrupt: skip`).
         columns: names of the arrays that `batch` returns.
+        lengths: (N,) what each sample alone would be padded to, where batches of several lengths
+            are possible; else None.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("image", "label")
+    lengths: NDArray[np.int64] | None = None
 
     def __init__(
         self,
         labels: NDArray[np.int32],
         classes: tuple[str, ...],
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         workers: int = 1,
     ) -> None:
         self.labels = labels
@@ -66,6 +69,10 @@ class Split(ABC):
             (B, C, H, W) float32 normalised images and (B,) int32 labels.
         """
 
+    def cut(self, batch: Batch, length: int) -> Batch:
+        """Return a batch at one of the split's `lengths`; only splits that have some are asked."""
+        return batch
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -93,8 +100,8 @@ class DataSet:
         return self.train.classes
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one sample as the model sees it."""
+    def image_shape(self) -> tuple[int, ...]:
+        """(C, H, W) of one sample as the model sees it; (3, L) of tokens."""
         return self.train.image_shape
 
     def show(self, index: int) -> dict[str, str]:

@@ -14,6 +14,7 @@ _LOADERS = {
     "cifar10": "ms_eff.data.cifar10",
     "image_folder": "ms_eff.data.image_folder",
     "synthetic": "ms_eff.data.synthetic",
+    "text": "ms_eff.data.text",
 }
 
 

@@ -121,12 +121,14 @@ class BertClassifier(nn.Cell):
 
     Attributes:
         new_weights: what a weight file may lack or have for other classes: the head.
+        input_dtype: of its input: token ids.
 
     Raises:
         ConfigError: a size below 1, another pool, heads that do not fit.
     """
 
     new_weights = ("head.",)
+    input_dtype = ms.int32
 
     def __init__(
         self,
