@@ -58,7 +58,7 @@ lint: .venv/.ready-dev
 
 # setup.py's extra `cross_check`: pip before 23.3 knows it only by its normalised name.
 .venv/.ready-dev: .venv/.ready
-	$(PIP_INSTALL) -e '.[report,llm,cross-check,dev]'
+	$(PIP_INSTALL) -e '.[report,text,llm,cross-check,dev]'
 	touch $@
 
 clean:

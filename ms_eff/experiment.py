@@ -27,6 +27,7 @@ from ms_eff.errors import CheckpointError, ConfigError, SetupError
 from ms_eff.files import replacing
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.registry import check_conflicts, method_class
+from ms_eff.models.registry import MODELS
 from ms_eff.results import Results, difference
 from ms_eff.sources import source_of
 from ms_eff.train import checkpoint
@@ -130,14 +131,12 @@ class Experiment:
     def _check_inputs(self) -> None:
         """Raise ConfigError unless the network takes what the data set gives."""
         name, text = self.config.model.name, isinstance(self.data, TextSet)
-        readers = [n for n, (_, takes) in models.MODELS.items() if "vocab" in takes]
+        readers = [n for n, (_, takes) in MODELS.items() if "vocab" in takes]
         if text != (name in readers):
-            given, other = (
-                ("tokens", "a reader of text: ") if text else ("pictures", "another than ")
-            )
+            given, other = ("tokens", "one of") if text else ("pictures", "another than")
             raise ConfigError(
                 f"model.name = {name}: data.name = {self.config.data.name} gives {given}; use "
-                f"{other}{', '.join(readers)}"
+                f"{other} {', '.join(readers)}"
             )
 
     def _model_args(self) -> dict[str, Any]:

@@ -48,9 +48,11 @@ def _records(path: Path, columns: Sequence[Column]) -> Iterator[tuple[int, Any]]
             f"{path}: unknown kind of table '{path.suffix}'; known: "
             f"{', '.join((*_SEPARATORS, '.jsonl'))}"
         )
-    quoting = csv.QUOTE_MINIMAL if path.suffix == ".csv" else csv.QUOTE_NONE
     reader = csv.reader(
-        _lines(path), delimiter=_SEPARATORS[path.suffix], quoting=quoting, strict=True
+        _lines(path),
+        delimiter=_SEPARATORS[path.suffix],
+        quoting=csv.QUOTE_MINIMAL if path.suffix == ".csv" else csv.QUOTE_NONE,
+        strict=True,
     )
     header = None
     try:

@@ -42,8 +42,8 @@ def sunk_steps(
     lengths = feed.data.train.lengths
     if lengths is not None and len(np.unique(lengths)) > 1:
         raise ConfigError(
-            "train.sink = true: the queue takes batches of one shape; give data.buckets one length, "
-            "or use train.sink=false"
+            "train.sink = true: the queue takes batches of one shape; give data.buckets one "
+            "length, or use train.sink=false"
         )
     dataset = dataset.project(list(feed.data.train.columns))
     size = math.gcd(steps - progress.batch, trainer.settings.log_every)

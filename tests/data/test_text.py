@@ -65,7 +65,7 @@ def test_text_that_is_no_utf8_or_not_there_is_said(tmp_path):
     (tmp_path / "a.tsv").write_bytes(b"\xff\xfe\t1\n")
     with pytest.raises(DataError, match="not UTF-8"):
         read_columns(tmp_path / "a.tsv", (0, 1))
-    with pytest.raises(DataError, match="none.tsv: cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"none\.tsv: cannot be read: No such file"):
         read_columns(tmp_path / "none.tsv", (0, 1))
 
 
