@@ -29,6 +29,7 @@ _PER_INPUT = {
 _STATISTICS = {
     *("moving_mean", "moving_variance"),
     *("running_mean", "running_var", "num_batches_tracked"),
+    "drawn",  # how far dropout has come
 }
 
 

@@ -18,7 +18,7 @@ from ms_eff.bench.rows import read_rows
 from ms_eff.errors import SetupError, UserError
 from ms_eff.files import read_json, replacing
 from ms_eff.report.drawing import legend, name_axes, panels, style, svg_file
-from ms_eff.report.numbers import MISSING, exact, short
+from ms_eff.report.numbers import MISSING, deviation, exact, mean_spread, short
 
 __all__ = ["main", "markdown", "plot"]
 
@@ -82,7 +82,7 @@ def plot(results: Mapping[str, Any], timing: Mapping[str, Any] | None = None) ->
             if not found:
                 continue
             heights = [100 * row["accuracy"] for row in found]
-            height, spread = statistics.fmean(heights), _deviation(heights)
+            height, spread = statistics.fmean(heights), deviation(heights)
             if variant == "dense":
                 axis.axhline(height, linestyle=":", color="#7d8597", label=variant)
                 continue
@@ -146,10 +146,14 @@ def _cells(rows: Sequence[Row], model: str, variant: str) -> list[str]:
         layers,
         _range([row["params"] for row in found], exact),
         _range([row["macs"] for row in found], short),
-        _mean([100 * r["accuracy_before"] for r in found if r["accuracy_before"] is not None], 1),
-        _mean([100 * row["accuracy"] for row in found], 2),
-        MISSING if variant in ("dense", "continued") else _mean(_gaps(found, rows), 2, sign="+"),
-        _mean([row["seconds"] for row in found], 0),
+        mean_spread(
+            [100 * r["accuracy_before"] for r in found if r["accuracy_before"] is not None], 1
+        ),
+        mean_spread([100 * row["accuracy"] for row in found], 2),
+        MISSING
+        if variant in ("dense", "continued")
+        else mean_spread(_gaps(found, rows), 2, sign="+"),
+        mean_spread([row["seconds"] for row in found], 0),
         paper,
     ]
 
@@ -203,7 +207,7 @@ def _verdicts(rows: Sequence[Row]) -> list[str]:
             met = "within" if statistics.fmean(gaps) >= -_BOUND else "NOT within"
             lines.append(
                 f"{_name(rows, model)}: sequential freezing against unfrozen fine-tuning (vanilla) "
-                f"{_mean(gaps, 2, sign='+')} points: {met} {_BOUND:g} point"
+                f"{mean_spread(gaps, 2, sign='+')} points: {met} {_BOUND:g} point"
             )
     return lines
 
@@ -248,17 +252,6 @@ def _total(row: Row) -> str:
 def _range(values: Sequence[int], form: Any = str) -> str:
     low, high = min(values), max(values)
     return str(form(low)) if low == high else f"{form(low)} to {form(high)}"
-
-
-def _mean(values: Sequence[float], digits: int, sign: str = "") -> str:
-    if not values:
-        return MISSING
-    mean = f"{statistics.fmean(values):{sign}.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {_deviation(values):.{digits}f}"
-
-
-def _deviation(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 if __name__ == "__main__":

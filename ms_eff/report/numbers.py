@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from typing import Any
 
-__all__ = ["MISSING", "brief", "decimal", "dimensions", "exact", "percent", "short"]
+__all__ = [
+    "MISSING",
+    "brief",
+    "decimal",
+    "deviation",
+    "dimensions",
+    "exact",
+    "mean_spread",
+    "percent",
+    "short",
+]
 
 MISSING = "–"  # noqa: RUF001  (an en dash is meant)
 
@@ -70,3 +81,20 @@ def dimensions(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "x".join(str(length) for length in value)
     return MISSING if value is None else str(value)
+
+
+def mean_spread(values: Sequence[float], digits: int, sign: str = "") -> str:
+    """Return the mean, and the standard deviation where there are several values.
+
+    >>> mean_spread([1.0, 3.0], 1), mean_spread([0.5], 2, sign="+")
+    ('2.0 ± 1.4', '+0.50')
+    """
+    if not values:
+        return MISSING
+    mean = f"{statistics.fmean(values):{sign}.{digits}f}"
+    return mean if len(values) == 1 else f"{mean} ± {deviation(values):.{digits}f}"
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Return the sample's standard deviation; 0 of a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0
