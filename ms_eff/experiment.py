@@ -130,13 +130,25 @@ class Experiment:
 
     def _check_inputs(self) -> None:
         """Raise ConfigError unless the network takes what the data set gives."""
-        name, text = self.config.model.name, isinstance(self.data, TextSet)
+        settings, name = self.config.model, self.config.model.name
+        text = isinstance(self.data, TextSet)
         readers = [n for n, (_, takes) in MODELS.items() if "vocab" in takes]
         if text != (name in readers):
             given, other = ("tokens", "one of") if text else ("pictures", "another than")
             raise ConfigError(
                 f"model.name = {name}: data.name = {self.config.data.name} gives {given}; use "
                 f"{other} {', '.join(readers)}"
+            )
+        longest = self.data.image_shape[-1]
+        if text and settings.positions is not None and settings.positions < longest:
+            raise ConfigError(
+                f"model.positions = {settings.positions}: the last bucket of data.buckets is "
+                f"{longest}; give as many positions, or shorter buckets"
+            )
+        if isinstance(self.data, TextSet) and (settings.vocab or self.data.vocab) < self.data.vocab:
+            raise ConfigError(
+                f"model.vocab = {settings.vocab}: the tokenizer knows {self.data.vocab} tokens; "
+                "leave it out, or give as many"
             )
 
     def _model_args(self) -> dict[str, Any]:

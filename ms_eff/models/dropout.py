@@ -15,26 +15,34 @@ __all__ = ["Dropout", "Masks"]
 
 # rows of the two tables: primes, so that a pair of rows comes back after their product only
 _ROWS = (1021, 1019)
+# rows between the beginnings of two layers: a prime as well
+_APART = 7919
 
 
 class Masks:
     """Two tables of random zeros and scaled ones, shared by all layers of a network.
 
     A row of a mask is the product of a row of each; each table keeps the square root of the share
-    that the mask keeps.
+    that the mask keeps. The tables are always the same, so that they need not be saved: a seed
+    says where in them a network begins.
 
     Args:
         dim: channels of a row.
         rate: share of the values that becomes 0, p.
-        seed: of the draw.
+        seed: of the network.
     """
 
     def __init__(self, dim: int, rate: float, seed: int) -> None:
         keep = math.sqrt(1.0 - rate)
-        rng = np.random.default_rng((seed, 1))
+        rng = np.random.default_rng(0)
         drawn = [rng.random((rows, dim), dtype=np.float32) < keep for rows in _ROWS]
         self.tables = tuple(Tensor(table.astype(np.float32) / np.float32(keep)) for table in drawn)
-        self.layers = 0
+        self._start = int(np.random.default_rng(seed).integers(math.prod(_ROWS)))
+
+    def next_start(self) -> int:
+        """Return where the next layer begins, far from where the others do."""
+        self._start = (self._start + _APART) % math.prod(_ROWS)
+        return self._start
 
 
 class Dropout(nn.Cell):
@@ -50,10 +58,8 @@ class Dropout(nn.Cell):
     def __init__(self, masks: Masks) -> None:
         super().__init__()
         self.first, self.second = masks.tables
-        # layers begin at different places, so that their masks are not those of each other
-        start = 7919 * masks.layers
-        masks.layers += 1
-        self.drawn = Parameter(Tensor(start, ms.int32), name="drawn", requires_grad=False)
+        start = Tensor(masks.next_start(), ms.int32)
+        self.drawn = Parameter(start, name="drawn", requires_grad=False)
         self.gather = ops.Gather()
 
     def construct(self, x: Tensor) -> Tensor:
@@ -65,5 +71,5 @@ class Dropout(nn.Cell):
         first = self.gather(self.first, index % _ROWS[0], 0)
         second = self.gather(self.second, index % _ROWS[1], 0)
         mask = ops.stop_gradient(ops.reshape(first * second, x.shape)).astype(x.dtype)
-        following = (self.drawn + rows) % (_ROWS[0] * _ROWS[1])
+        following = (self.drawn + rows) % math.prod(_ROWS)
         return ops.depend(x * mask, ops.assign(self.drawn, following))
