@@ -6,10 +6,11 @@ WORKERS := -n 2 --dist loadfile
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := configs/lowrank/demo_digits.yaml
 ACCURACY := results/lowrank_accuracy_cifar10
+VIT_ACCURACY := results/vit_accuracy_cifar10.json
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
 
-.PHONY: demo test test-all cross-check bench bench-lowrank bench-lowrank-accuracy lint clean
+.PHONY: demo test test-all cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit bench-vit-accuracy lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -30,17 +31,27 @@ cross-check: .venv/.ready-dev
 bench: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.bench.decompose
 	$(BIN)/python -m ms_eff.bench.vit
+	$(BIN)/python -m ms_eff.bench.sharing
 
 # on a machine with nothing else to do: about an hour on two cores, a row at a time
 bench-lowrank: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.lowrank_speed; speed=$$?; \
 	$(BIN)/python -m ms_eff.bench.rank_agreement && exit $$speed
 
+# on a machine with nothing else to do: a row at a time
+bench-vit: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.vit_variants
+
 # about an hour on two cores; called again, it goes on where it stopped
 bench-lowrank-accuracy: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.lowrank_accuracy --data $(DATA) --output $(ACCURACY).json
 	$(BIN)/python -m ms_eff.bench.accuracy_timing $(ACCURACY).json --work runs/lowrank_accuracy
 	$(BIN)/python -m ms_eff.report.lowrank_accuracy $(ACCURACY).json
+
+# likewise
+bench-vit-accuracy: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.vit_accuracy --data $(DATA) --output $(VIT_ACCURACY)
+	$(BIN)/python -m ms_eff.report.vit_accuracy $(VIT_ACCURACY)
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

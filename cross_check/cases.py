@@ -66,6 +66,8 @@ _VIT = {"image_size": 16, "patch_size": 4, "dim": 24, "depth": 2, "heads": 3, "n
 _GQKVA = {"q_index": [0, 0, 0, 1, 1, 1], "kv_index": [0, 1, 2, 0, 1, 2]}
 
 _BERT = {"vocab": 2, "positions": 9, "dim": 24, "heads": 3, "hidden": 40, "num_classes": 4}
+# expansion or none, residual or not, strides, kernels
+_MBCONVS = [[8, 8, 3, 1, 1], [8, 12, 5, 2, 3], [12, 12, 3, 1, 2]]
 
 _MERGED_BIASES = ("*.conv1.bias", "*.conv3.bias")
 
@@ -221,6 +223,65 @@ CASES: tuple[Case, ...] = (
         {**_SHALLOW, "share": 0.5, "branches": 2},
         reference="merged:kernels",
         zero=_MERGED_BIASES,
+    ),
+    Case(
+        "merged bottleneck resnet, no biases",
+        "merged_resnet",
+        Inputs((4, 3, 16, 16)),
+        (Twin("merged:resnet", "torchvision", {**_SHALLOW, "bias": False}),),
+        {**_SHALLOW, "share": 0.5, "bias": False},
+        reference="merged:kernels",
+    ),
+    Case(
+        "resnet18, norms folded",
+        "folded_resnet",
+        Inputs((4, 3, 16, 16)),
+        (Twin("resnet:folded_resnet", "torchvision", {**_BASIC, "stem": "cifar"}),),
+        {**_BASIC, "stem": "cifar"},
+    ),
+    Case(
+        "low-rank ViT",
+        "lowrank_vit",
+        Inputs((3, 3, 16, 16)),
+        (Twin("lowrank:vit", "timm", _VIT),),
+        {**_VIT, "ratio": 1.5},
+        smooth=True,
+        reference="lowrank:factors",
+    ),
+    Case(
+        "low-rank dense, criterion activation",
+        "weighted_dense",
+        Inputs((6, 24)),
+        (Twin("lowrank:dense", "torch", {"C": 24, "S": 40}),),
+        {"C": 24, "S": 40, "rank": 7, "samples": 200},
+        smooth=True,
+        reference="lowrank:weighted_factors",
+    ),
+    *(
+        Case(
+            f"Tucker conv, {name} factors rest",
+            "frozen_conv",
+            Inputs((2, 10, 8, 8)),
+            (
+                Twin(
+                    "lowrank:frozen_conv",
+                    "torch",
+                    {"C": 10, "S": 14, "kernel_size": 3, "padding": 1, "frozen": frozen},
+                ),
+            ),
+            {"C": 10, "S": 14, "kernel": 3, "padding": 1, "rank": [4, 6], "frozen": frozen},
+            smooth=True,
+        )
+        for name, frozen in (("outer", ["first", "last"]), ("inner", ["core"]))
+    ),
+    Case(
+        "EfficientNet-Lite blocks",
+        "mbconvs",
+        Inputs((3, 8, 9, 9)),
+        (Twin("efficientnet:mbconvs", "efficientnet_pytorch", {"blocks": _MBCONVS}),),
+        {"blocks": _MBCONVS},
+        # no shortcut takes it past the normalisation that follows
+        zero=("_blocks.0._bn2.bias",),
     ),
     Case(
         "low-rank embedding",

@@ -33,6 +33,7 @@ from ms_eff.sources import source_of
 from ms_eff.train import checkpoint
 from ms_eff.train.evaluate import Score, evaluate
 from ms_eff.train.feed import Feed
+from ms_eff.train.precision import resolve
 from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue
 from ms_eff.train.trainer import Trainer
@@ -87,6 +88,7 @@ class Experiment:
 
     def train(self) -> Results:
         """Do the whole job: dense training, methods, training with them; reuse what is there."""
+        self._check_methods()
         model, description, trained = self._dense()
         model = self._change(model, description, trained)
         self._train(model, description, "fine-tuned" if trained else "trained")
@@ -98,6 +100,7 @@ class Experiment:
             raise ConfigError(
                 "model.weights: nothing to compress; give a weight file, or a `pretrain` section"
             )
+        self._check_methods()
         model, description, trained = self._dense()
         self._change(model, description, trained)
         return self.results
@@ -212,9 +215,7 @@ class Experiment:
                 method.plan = plans.get(method.name)
             description["plans"] = found.state["plans"]
             return checkpoint.rebuild(found)
-        context = ModelContext(
-            (self.config.data.batch_size, *self.input_shape), self.calibration, None, trained
-        )
+        context = self._context(trained)
         for method in self.methods:
             model = method.change_model(model, context)
             if method.plan is not None:
@@ -224,6 +225,16 @@ class Experiment:
         if description["plans"]:
             self._keep(self._stage_name(), model, description, [])
         return model
+
+    def _context(self, trained: bool) -> ModelContext:
+        shape = (self.config.data.batch_size, *self.input_shape)
+        precision = resolve(self.config.train.precision)
+        return ModelContext(shape, self.calibration, None, trained, precision)
+
+    def _check_methods(self) -> None:
+        if self._changed_stage() is None:  # else it was carried out before
+            for method in self.methods:
+                method.check(self._context(trained=True))
 
     def _train(self, model: nn.Cell, description: dict[str, Any], stage: str) -> None:
         if self._has(stage):

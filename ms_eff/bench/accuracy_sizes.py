@@ -12,8 +12,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
+from ms_eff.bench.accuracy_runs import changed_size
 from ms_eff.bench.rows import Kind
-from ms_eff.bench.sizes import with_changes
 from ms_eff.config import Config
 from ms_eff.models.registry import check_name
 from ms_eff.section import Section
@@ -150,7 +150,7 @@ def make_size(name: str, **changes: Any) -> Size:
     ms_eff.errors.ConfigError: fine_tune_epochs = 3: sequential freezing needs an even number, one \
 epoch a set in turn
     """
-    return with_changes(SIZES[name], changes)
+    return changed_size(SIZES[name], changes)
 
 
 def make_config(case: Case, size: Size, data: Mapping[str, Any], output: Path) -> Config:

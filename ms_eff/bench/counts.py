@@ -29,7 +29,7 @@ _PER_INPUT = {
 _STATISTICS = {
     *("moving_mean", "moving_variance"),
     *("running_mean", "running_var", "num_batches_tracked"),
-    "drawn",  # how far dropout has come
+    "drawn",  # how many random scores or masks a network has used
 }
 
 
@@ -94,7 +94,7 @@ def calls_of(
     Args:
         cell: the network; mode, hooks and compiled graphs are left as they are.
         input_shape: of its input, batch axis first, at the batch that is wanted.
-        dtype: of its input; see `count`.
+        dtype: of its input.
 
     Raises:
         ConfigError: the network does not take an input of that shape.

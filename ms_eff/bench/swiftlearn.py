@@ -9,18 +9,16 @@ Each finished row is saved at once; the same command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ms_eff.bench.accuracy_runs import call, changed_size, measure_missing, training_seconds
 from ms_eff.bench.rows import Rows
-from ms_eff.bench.sizes import with_changes
 from ms_eff.bench.swiftlearn_sizes import (
     KIND,
     SIZES,
@@ -31,15 +29,14 @@ from ms_eff.bench.swiftlearn_sizes import (
     cases,
     make_config,
 )
-from ms_eff.errors import UserError
-from ms_eff.train.interrupt import Interrupted, Stopped, lock_folder, own_signals, raising_stop
+from ms_eff.train.interrupt import own_signals
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from ms_eff.experiment import Experiment
 
-__all__ = ["epoch_seconds", "main", "measure", "run"]
+__all__ = ["main", "measure", "run"]
 
 _MODULE = "ms_eff.bench.swiftlearn"
 
@@ -69,15 +66,18 @@ def run(
         Interrupted: SIGINT or SIGTERM came during training; everything is saved.
     """
     rows = Rows(output, KIND, {"task": task, **size.model_dump(mode="json")}, command)
-    for case in cases(task, size):
+
+    def one(case: Case) -> dict[str, Any]:
         key = {column: getattr(case, column) for column in KIND.key}
-        if rows.find(**key) is None:
-            rows.add({**key, **measure(case, size, where, work, console)})
-            shutil.rmtree(work / case.folder, ignore_errors=True)  # half a gigabyte a MiniLM
-            gc.collect()  # compiled graphs go with the cells that own them
-            if console is not None:
-                console.print(_line(rows.rows[-1]))
-    return rows.rows
+        return {**key, **measure(case, size, where, work, console)}
+
+    def tell(row: Mapping[str, Any]) -> None:
+        case = Case(*(row[column] for column in KIND.key))
+        shutil.rmtree(work / case.folder, ignore_errors=True)  # half a gigabyte a MiniLM
+        if console is not None:
+            console.print(_line(row))
+
+    return measure_missing(rows, cases(task, size), one, tell)
 
 
 def measure(
@@ -100,7 +100,7 @@ def measure(
     report = dict(done.results.methods.get("swiftlearn", {}))
     for ends in ("most_important", "least_important"):  # texts are worth keeping, pictures large
         report[ends] = [{k: v for k, v in s.items() if k != "png"} for s in report.get(ends, [])]
-    seconds = epoch_seconds(found["curve"], size.batch_size)
+    seconds = training_seconds(found["curve"], size.batch_size)
     selection = report.get("selection_seconds", 0.0)
     samples = len(done.data.train)
     second = "dev" if case.task == "sst2" else "test"
@@ -118,20 +118,6 @@ def measure(
         "epoch_seconds": [round(s, 2) for s in seconds],
         "report": report,
     }
-
-
-def epoch_seconds(curve: Sequence[Mapping[str, Any]], batch: int) -> list[float]:
-    """Return each epoch's seconds of training, compiling included, evaluation and selection not.
-
-    They follow from the rate that the trainer records when the last step of an epoch is done; the
-    filling of a last batch counts in it as the step does.
-
-    >>> epoch_seconds([{"step": 10, "samples_per_second": 80.0}], batch=32)
-    [4.0]
-    """
-    ends = [0, *(epoch["step"] for epoch in curve)]
-    steps = [after - before for before, after in pairwise(ends)]
-    return [n * batch / e["samples_per_second"] for n, e in zip(steps, curve, strict=True)]
 
 
 def _compiling(case: Case, seconds: Sequence[float]) -> float:
@@ -159,30 +145,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     command = shlex.join(["python", "-m", _MODULE, *words])
     output = options.output or Path(f"results/swiftlearn_{options.task}.json")
-    try:
-        changes = {
-            "seeds": options.seeds,
-            "train_samples": options.samples,
-            "test_samples": options.test_samples,
-            "batch_size": options.batch,
-            "epochs": options.epochs,
-        }
-        size = with_changes(SIZES[options.task][options.size], changes)
-        where = {"data": options.data, "minilm": options.minilm}
-        with lock_folder(options.work), raising_stop():
-            from rich.console import Console
+    changes = {
+        "seeds": options.seeds,
+        "train_samples": options.samples,
+        "test_samples": options.test_samples,
+        "batch_size": options.batch,
+        "epochs": options.epochs,
+    }
+    where = {"data": options.data, "minilm": options.minilm}
 
-            run(
-                options.task, size, where, options.work, output, command, Console(stderr=True)
-            )  # fmt: skip
-    except UserError as error:
-        print(f"swiftlearn: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except (Interrupted, Stopped) as stop:
-        print(f"swiftlearn: {stop}; resume with: {command}", file=sys.stderr)
-        return stop.code
-    print(f"{output}: done; python -m ms_eff.report.swiftlearn_policies {output}")
-    return 0
+    def job(console: Console) -> None:
+        size = changed_size(SIZES[options.task][options.size], changes)
+        run(options.task, size, where, options.work, output, command, console)
+
+    code = call("swiftlearn", command, options.work, job)
+    if code == 0:
+        print(f"{output}: done; python -m ms_eff.report.swiftlearn_policies {output}")
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ms_eff.bench.accuracy_runs import data_block
 from ms_eff.bench.rows import Kind
 from ms_eff.config import Config
 from ms_eff.section import Section
@@ -71,11 +72,9 @@ class Size(Section):
 SIZES: dict[str, dict[str, Size]] = {
     "sst2": {
         "quick": Size(seeds=(0,), train_samples=96, test_samples=64, batch_size=16, epochs=3),
-        # half of the sentences: see the card for how long a step takes
+        # half of the sentences
         "hour": Size(seeds=(1, 2), train_samples=3460, test_samples=None, batch_size=32, epochs=10),
-        "full": Size(
-            seeds=(1, 2, 3), train_samples=None, test_samples=None, batch_size=32, epochs=10
-        ),
+        "full": Size(seeds=(1, 2), train_samples=None, test_samples=None, batch_size=32, epochs=10),
     },
     "cifar10": {
         "quick": Size(
@@ -173,8 +172,7 @@ def _sst2(size: Size, where: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
 
 
 def _cifar10(size: Size, where: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    digits = str(where["data"]) == "digits"  # embedded: to try the command on
-    data = {"name": "digits"} if digits else {"name": "cifar10", "root": where["data"]}
+    data = data_block(str(where["data"]))
     return {
         "device": {},
         "model": {"name": "resnet18", "stem": "cifar", "width": size.width},

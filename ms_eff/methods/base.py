@@ -30,12 +30,14 @@ class ModelContext:
         calibration: yields (images, labels) NumPy batches of training data without augmentation.
         loss: the training loss, (outputs, labels) -> scalar.
         trained: whether the weights are worth keeping (loaded or trained before).
+        precision: the level the model is to be trained at: `O0`, `O2` or `O3`.
     """
 
     input_shape: tuple[int, ...]
     calibration: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]] | None = None
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
     trained: bool = False
+    precision: str = "O0"
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,9 @@ class Method:
         """Look at the run before its first step, or before it is resumed."""
 
     # 1. the model
+    def check(self, context: ModelContext) -> None:
+        """Refuse at start what `change_model` would refuse hours later, such as a missing file."""
+
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Return the changed network; the given one is not used again."""
         return model

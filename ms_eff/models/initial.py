@@ -12,6 +12,8 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
+from ms_eff.models.row_sums import bias_add
+
 __all__ = ["batch_norm", "conv2d", "dense", "lecun_normal", "projection", "truncated_normal"]
 
 
@@ -80,6 +82,8 @@ def projection(rng: np.random.Generator, in_channels: int, out_channels: int) ->
     """Return a transformer's dense layer: weight truncated normal of std 0.02, bias zero."""
     weight = truncated_normal(rng, (out_channels, in_channels), 0.02)
     bias = np.zeros(out_channels, np.float32)
-    return nn.Dense(
+    layer = nn.Dense(
         in_channels, out_channels, weight_init=ms.Tensor(weight), bias_init=ms.Tensor(bias)
     )
+    layer.bias_add = bias_add()
+    return layer

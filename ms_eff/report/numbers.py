@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 __all__ = [
@@ -13,9 +13,10 @@ __all__ = [
     "deviation",
     "dimensions",
     "exact",
-    "mean_spread",
+    "mean",
     "percent",
     "short",
+    "span",
 ]
 
 MISSING = "–"  # noqa: RUF001  (an en dash is meant)
@@ -83,18 +84,28 @@ def dimensions(value: Any) -> str:
     return MISSING if value is None else str(value)
 
 
-def mean_spread(values: Sequence[float], digits: int, sign: str = "") -> str:
-    """Return the mean, and the standard deviation where there are several values.
+def span(values: Sequence[int], form: Callable[[int], str] = str) -> str:
+    """Return the smallest and the largest value, or the one there is.
 
-    >>> mean_spread([1.0, 3.0], 1), mean_spread([0.5], 2, sign="+")
-    ('2.0 ± 1.4', '+0.50')
+    >>> span([3, 5, 4]), span([7, 7])
+    ('3 to 5', '7')
+    """
+    low, high = min(values), max(values)
+    return form(low) if low == high else f"{form(low)} to {form(high)}"
+
+
+def mean(values: Sequence[float], digits: int, sign: str = "") -> str:
+    """Return the mean and, of several values, their standard deviation.
+
+    >>> mean([1.0, 2.0], 1, sign="+"), mean([3.0], 0)
+    ('+1.5 ± 0.7', '3')
     """
     if not values:
         return MISSING
-    mean = f"{statistics.fmean(values):{sign}.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {deviation(values):.{digits}f}"
+    middle = f"{statistics.fmean(values):{sign}.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ± {deviation(values):.{digits}f}"
 
 
 def deviation(values: Sequence[float]) -> float:
-    """Return the sample's standard deviation; 0 of a single value."""
+    """Return the standard deviation, 0 of a single value."""
     return statistics.stdev(values) if len(values) > 1 else 0.0

@@ -70,11 +70,15 @@ def _rank_search(results: Mapping[str, Any]) -> Iterator[Part]:
     for method, report in (results.get("methods") or {}).items():
         found = rank_search.searched((report or {}).get("layers") or [])
         if found:
-            yield Part(
-                f"Ranks by latency: {method}",
+            words = [
+                rank_search.about_network(report.get("network")),
                 "Layers of equal work were timed once. Curve: time of the factors by rank, with "
                 "spread; dashed: the layer itself; diamond: the rank that was chosen. ORG: the "
                 "layer stays as it is.",
+            ]
+            yield Part(
+                f"Ranks by latency: {method}",
+                " ".join(filter(None, words)),
                 rank_search.table_of(found),
                 rank_search.curves_of(found),
             )

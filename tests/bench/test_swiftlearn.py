@@ -45,11 +45,6 @@ def test_runs_of_a_seed_differ_in_method_and_folder_only(tmp_path):
     assert dumps[0]["data"]["drop_last"] is False  # steps are ceil(N / B)
 
 
-def test_seconds_of_an_epoch_are_its_steps_over_the_rate():
-    curve = [{"step": 4, "samples_per_second": 16.0}, {"step": 6, "samples_per_second": 8.0}]
-    assert swiftlearn.epoch_seconds(curve, 8) == [2.0, 2.0]
-
-
 @pytest.mark.slow
 def test_a_row_is_measured_saved_and_not_measured_again(tmp_path, monkeypatch):
     monkeypatch.setattr(
