@@ -17,12 +17,11 @@ from ms_eff.models.attention import Attention
 from ms_eff.models.dropout import Dropout, Masks
 from ms_eff.models.gelu import GELU
 from ms_eff.models.initial import projection, truncated_normal
+from ms_eff.models.masks import key_mask
 
 __all__ = ["BertBlock", "BertClassifier", "BertEmbeddings", "bert", "bert_base", "minilm_l6"]
 
 _EPSILON = 1e-12
-# added to the scores of padding: no weight is left of them, and float16 can hold it
-_HIDDEN = -3e4
 
 
 class Table(nn.Cell):
@@ -171,8 +170,7 @@ class BertClassifier(nn.Cell):
     def encoded(self, ids: ms.Tensor, mask: ms.Tensor, types: ms.Tensor) -> ms.Tensor:
         """Return the last block's output ``(B, L, dim)`` for ids, mask and types ``(B, L)``."""
         x = self.embeddings(ids, types)
-        hide = (1.0 - mask.astype(x.dtype)) * _HIDDEN
-        hide = ops.reshape(hide, (-1, 1, 1, ids.shape[1]))
+        hide = key_mask(mask)
         for block in self.blocks:
             x = block(x, hide)
         return x
