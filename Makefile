@@ -91,7 +91,7 @@ lint: .venv/.ready-dev
 
 # setup.py's extra `cross_check`: pip before 23.3 knows it only by its normalised name.
 .venv/.ready-dev: .venv/.ready
-	$(PIP_INSTALL) -e '.[report,video,llm,cross-check,dev]'
+	$(PIP_INSTALL) -e '.[report,text,video,llm,cross-check,dev]'
 	touch $@
 
 clean:

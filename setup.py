@@ -42,6 +42,7 @@ setup(
     ],
     extras_require={
         "llm": ["mindformers==1.9.0"],
+        "text": ["tokenizers>=0.22,<0.23"],  # reads tokenizer.json; needs nothing else
         "report": ["matplotlib>=3.8", "jinja2>=3.1", "tensorboardX>=2.6"],
         "cross_check": ["torch==2.13.0", "transformers>=4.50,<5"],
         "video": ["opencv-python-headless==4.11.0.86"],  # the last one for numpy 1.x

@@ -70,6 +70,7 @@ _GQKVA = {"q_index": [0, 0, 0, 1, 1, 1], "kv_index": [0, 1, 2, 0, 1, 2]}
 
 _CLIPS = {"widths": [4, 6], "num_classes": 5, "frames": 4}
 _R3D = {"width": 4, "num_classes": 5, "frames": 8, "stem": "cifar"}
+_BERT = {"vocab": 2, "positions": 9, "dim": 24, "heads": 3, "hidden": 40, "num_classes": 4}
 # expansion or none, residual or not, strides, kernels
 _MBCONVS = [[8, 8, 3, 1, 1], [8, 12, 5, 2, 3], [12, 12, 3, 1, 2]]
 
@@ -142,6 +143,19 @@ CASES: tuple[Case, ...] = (
             ("GQA-2", ("gqa", 2), {"kv_index": [0, 0, 0, 1, 1, 1]}),
             ("GQKVA-2.3", ("gqkva", (2, 3)), _GQKVA),
         )
+    ),
+    *(
+        Case(
+            f"BERT, {name}",
+            "bert",
+            # ids, mask with holes, and types
+            Inputs((4, 3, 9), high=2),
+            (Twin("bert:hf_bert", "hf", {**_BERT, "pool": pool, "depth": depth}),),
+            {**_BERT, "pool": pool, "depth": depth},
+            smooth=True,
+            zero=("*.self.key.bias",),
+        )
+        for name, pool, depth in (("pooler", "token", 2), ("mean pooling", "mean", 1))
     ),
     Case(
         "low-rank dense",

@@ -13,6 +13,7 @@ from ms_eff.methods.gqkva import convert_attention
 from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.surgery import apply_lowrank
 from ms_eff.methods.spatiotemporal import apply_spatiotemporal
+from ms_eff.models.bert import BertClassifier
 from ms_eff.models.eco_lite import EcoLite
 from ms_eff.models.efficientnet_lite import MBConv
 from ms_eff.models.heads import Groups
@@ -23,6 +24,7 @@ from ms_eff.models.vit import VisionTransformer
 
 __all__ = [
     "Subject",
+    "bert",
     "eco_lite",
     "folded_resnet",
     "frozen_conv",
@@ -86,6 +88,11 @@ def eco_lite(variant: str, aligned: bool, **args: Any) -> Subject:
 def r3d18(**args: Any) -> Subject:
     """Return a plain residual network of 3D convolutions."""
     return Subject(ResNet3d((1, 1, 1, 1), image_size=8, **args))
+
+
+def bert(**args: Any) -> Subject:
+    """Return a BERT encoder with a head."""
+    return Subject(BertClassifier(**args))
 
 
 def lowrank_dense(C: int, S: int, rank: int) -> Subject:

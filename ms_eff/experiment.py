@@ -24,10 +24,11 @@ from ms_eff.bench import counts, environment
 from ms_eff.config import Config
 from ms_eff.errors import CheckpointError, ConfigError, SetupError
 from ms_eff.files import replacing
+from ms_eff.inputs import check_inputs, model_args
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.registry import check_conflicts, method_class
-from ms_eff.models.registry import MODELS
 from ms_eff.results import Results, difference
+from ms_eff.sources import source_of
 from ms_eff.train import checkpoint
 from ms_eff.train.evaluate import Score, evaluate
 from ms_eff.train.feed import Feed
@@ -77,6 +78,7 @@ class Experiment:
         if any(block.sink for block in (config.pretrain, config.train) if block):
             require_queue()
         self.data = data.build(config.data)
+        check_inputs(config, self.data)
         self.feed = Feed(self.data, config.data, config.seed, self.worker)
         self.methods: list[Method] = [
             method_class(name)(settings, config.seed) for name, settings in config.method_settings()
@@ -125,45 +127,40 @@ class Experiment:
     def new_model(self) -> nn.Cell:
         """Return the config's network with new weights, before any method."""
         settings = self.config.model
-        args = self._model_args()
+        args = model_args(self.config, self.data)
         return models.build(settings.name, **args, seed=self.config.seed)
-
-    def _model_args(self) -> dict[str, Any]:
-        """Return the model's arguments: the config's, and for the rest what the data ask for."""
-        *clip, channels, height, width = self.data.image_shape
-        size = height if height == width else (height, width)
-        model = self.config.model
-        if bool(clip) != ("frames" in MODELS[model.name][1]):
-            kinds = ("images", "clips") if clip else ("clips", "images")
-            raise ConfigError(
-                f"model.name = {model.name}: takes {kinds[0]}, but {self.data.name} has {kinds[1]};"
-                " see `ms-eff list` for networks that take `frames`"
-            )
-        data = {"num_classes": self.data.num_classes, "in_channels": channels, "image_size": size}
-        return model.args(**data, **({"frames": clip[0]} if clip else {}))
 
     def untouched_model(self) -> nn.Cell:
         """Return the network before any method, untrained if this run has not trained it yet."""
         if self._has("dense"):
             return checkpoint.rebuild(self._model_path("dense"))
         model = self.new_model()
-        if self.config.model.weights:
-            models.load_weights(model, self.config.model.weights)
+        self._load_weights(model)
         return model
+
+    def _load_weights(self, model: nn.Cell) -> list[str]:
+        """Load the config's weight file, if it names one; return notes for the user."""
+        settings = self.config.model
+        if settings.weights is None:
+            return []
+        if not settings.weights.exists():
+            raise CheckpointError(
+                f"model.weights = {settings.weights}: no such file; {source_of(settings.name)}"
+            )
+        return models.load_weights(model, settings.weights)
 
     # stages
 
     def _dense(self) -> tuple[nn.Cell, dict[str, Any], bool]:
         """Return the network before any method: trained here, loaded, or new."""
         settings = self.config.model
-        args = self._model_args()
+        args = model_args(self.config, self.data)
         description: dict[str, Any] = {"model": {"name": settings.name, "args": args}, "plans": []}
         if self._has("dense"):
             return checkpoint.rebuild(self._model_path("dense")), description, True
         model = self.new_model()
-        if settings.weights:
-            for note in models.load_weights(model, settings.weights):
-                self.console.print(note)
+        for note in self._load_weights(model):
+            self.console.print(note)
         if self.config.pretrain is not None:
             self.console.print(f"[bold]dense[/]: training {settings.name}")
             rows = self._fit(model, description, self.config.pretrain, "pretrain", [])
@@ -209,6 +206,9 @@ class Experiment:
             return
         self.console.print(f"[bold]{stage}[/]: training")
         rows = self._fit(model, description, self.config.train, "train", self.methods)
+        for method in self.methods:  # some know only now what they did
+            if method.report is not None:
+                self.results.methods[method.name] = method.report
         self._keep(stage, model, description, rows)
 
     def _fit(

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ms_eff.data.pictures import as_png
 from ms_eff.data.randomness import RngKey
 
 __all__ = ["Batch", "DataSet", "Split", "affine"]
@@ -23,13 +24,17 @@ class Split(ABC):
     Attributes:
         labels: (N,) int32 class of each sample.
         classes: name of each class.
-        image_shape: (C, H, W) of one sample as the model sees it; of a clip (T, C, H, W).
+        image_shape: of one sample as the model sees it: (C, H, W); of a clip (T, C, H, W); of a
+            text (3, L).
         workers: threads that a batch is worth; in-memory sets need one.
         damaged: samples found unreadable so far and replaced (`data.corrupt: skip`).
         columns: names of the arrays that `batch` returns.
+        lengths: (N,) what each sample alone would be padded to, where batches of several lengths
+            are possible; else None.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("image", "label")
+    lengths: NDArray[np.int64] | None = None
 
     def __init__(
         self,
@@ -74,6 +79,10 @@ class Split(ABC):
             (B, C, H, W) float32 normalised images, or (B, T, C, H, W) clips, and (B,) int32 labels.
         """
 
+    def cut(self, batch: Batch, length: int) -> Batch:
+        """Return a batch at one of the split's `lengths`; only splits that have some are asked."""
+        return batch
+
 
 @dataclass(frozen=True)
 class DataSet:
@@ -102,8 +111,13 @@ class DataSet:
 
     @property
     def image_shape(self) -> tuple[int, ...]:
-        """(C, H, W) of one sample as the model sees it; of a clip (T, C, H, W)."""
+        """Shape of one sample as the model sees it; see `Split`."""
         return self.train.image_shape
+
+    def show(self, index: int) -> dict[str, str]:
+        """Return a training sample for a report: `{"png": base64}`."""
+        image = self.train.batch(np.array([index]))[0][0]
+        return {"png": as_png(image, self.mean, self.std)}
 
 
 def affine(

@@ -26,6 +26,7 @@ class Stream(IntEnum):
     SAMPLE = 2
     SYNTHETIC = 3
     MOTION = 4
+    SUBSET = 5
 
 
 def generator(stream: Stream, seed: int, epoch: int = 0, sample: int = 0) -> np.random.Generator:

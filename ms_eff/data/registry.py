@@ -18,6 +18,7 @@ _LOADERS = {
     "video_folder": "ms_eff.data.video",
     "ucf101": "ms_eff.data.ucf101",
     "synthetic": "ms_eff.data.synthetic",
+    "text": "ms_eff.data.text",
 }
 
 

@@ -27,6 +27,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "ms_eff.methods.spatiotemporal.settings:SpatiotemporalSettings",
         "ms_eff.methods.spatiotemporal.method:Spatiotemporal",
     ),
+    "swiftlearn": (
+        "ms_eff.methods.swiftlearn.settings:SwiftLearnSettings",
+        "ms_eff.methods.swiftlearn.method:SwiftLearn",
+    ),
     "lowrank": (
         "ms_eff.methods.lowrank.settings:LowRankSettings",
         "ms_eff.methods.lowrank.method:LowRank",
@@ -63,7 +67,7 @@ def check_conflicts(methods: list[Method]) -> None:
     """Refuse two methods that cannot work together, naming both."""
     for first in methods:
         for second in methods:
-            if second.name in first.conflicts:
+            if second.name in first.excludes():
                 raise ConfigError(
                     f"methods: '{first.name}' and '{second.name}' cannot be combined; drop one"
                 )

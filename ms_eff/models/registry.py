@@ -24,9 +24,16 @@ _RESNET9 = (
     *("activation", "logit_scale", "train_norm_scale", "dirac"),
 )
 _CLIPS = ("num_classes", "in_channels", "frames", "image_size")
+_BERT = (
+    *("num_classes", "vocab", "positions"),
+    *("dim", "depth", "heads", "hidden", "pool", "dropout"),
+)
 
 # every builder takes `seed` besides: that of the initial weights
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "bert": ("ms_eff.models.bert:bert", _BERT),
+    "bert_base": ("ms_eff.models.bert:bert_base", _BERT),
+    "minilm_l6": ("ms_eff.models.bert:minilm_l6", _BERT),
     "eco_lite": ("ms_eff.models.eco_lite:eco_lite", (*_CLIPS, "front_weights")),
     "eco_lite_small": ("ms_eff.models.eco_lite:eco_lite_small", (*_CLIPS, "width")),
     "efficientnet_lite0": (

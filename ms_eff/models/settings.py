@@ -37,10 +37,15 @@ class ModelSettings(Section):
         frames: networks for clips: T of a clip; left out, the data set's.
         front_weights: eco_lite: file of weights for its 2D network (torchvision's inception_v3).
         patch_size: ViT: side of a patch.
-        dim: ViT: channels of a token.
-        depth: ViT: number of blocks.
-        heads: ViT: attention heads; divide `dim`.
-        pool: ViT: the head sees the class `token`, or the `mean` over the patches.
+        dim: ViT, BERT: channels of a token.
+        depth: ViT, BERT: number of blocks.
+        heads: ViT, BERT: attention heads; divide `dim`.
+        pool: ViT, BERT: the head sees the class `token` (BERT: through its pooler), or the `mean`
+            over the patches or tokens.
+        vocab: BERT: number of tokens; left out, the tokenizer's for `bert`.
+        positions: BERT: longest sequence.
+        hidden: BERT: channels inside the MLPs.
+        dropout: BERT: share of the activations that is set to 0 in training.
     """
 
     name: str
@@ -63,6 +68,10 @@ class ModelSettings(Section):
     depth: Size | None = None
     heads: Size | None = None
     pool: Literal["token", "mean"] | None = None
+    vocab: Size | None = None
+    positions: Size | None = None
+    hidden: Size | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
 
     @field_validator("name")
     @classmethod

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor, nn, ops
+from mindspore import Tensor, nn
 
-__all__ = ["Score", "evaluate", "over_workers", "predict"]
+from ms_eff.train.workers import summed
+
+__all__ = ["Score", "evaluate", "predict"]
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,17 @@ def evaluate(
         log_sum = np.log(np.exp(shifted).sum(axis=1))
         losses = log_sum - shifted[np.arange(len(labels)), labels]
         sums += ((logits.argmax(axis=1) == labels).sum(), losses.sum(), len(labels))
-    correct, loss, samples = over_workers(sums)
+    correct, loss, samples = summed(sums)
     return Score(float(correct / samples), float(loss / samples), int(samples))
 
 
-def predict(model: nn.Cell, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> np.ndarray:
-    """Return the (n, ...) float64 outputs of all samples, in the order of the batches."""
-    return np.concatenate([outputs for outputs, _, _ in _outputs(model, batches)])
+def predict(
+    model: nn.Cell, batches: Iterable[tuple[Tensor, Tensor, Tensor]]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (n, ...) float64 outputs of all samples and their (n,) indices, as they came."""
+    found = [(outputs, indices) for outputs, _, indices in _outputs(model, batches)]
+    outputs, indices = (np.concatenate(column) for column in zip(*found, strict=True))
+    return outputs, indices
 
 
 def _outputs(
@@ -74,12 +80,3 @@ def _outputs(
 
 def _logits(model: nn.Cell, inputs: Tensor) -> np.ndarray:
     return np.asarray(model(inputs).astype(ms.float32).asnumpy(), np.float64)
-
-
-def over_workers(sums: np.ndarray) -> np.ndarray:
-    """Return the sums of an array over all workers of a job, float32 in between."""
-    from mindspore.communication import GlobalComm, get_group_size
-
-    if not GlobalComm.INITED or get_group_size() == 1:
-        return sums
-    return ops.AllReduce()(Tensor(sums.astype(np.float32))).asnumpy().astype(np.float64)

@@ -18,11 +18,11 @@ from mindspore import Tensor, nn
 from rich.console import Console
 
 from ms_eff.errors import DivergedError
-from ms_eff.methods.base import EpochEnd, Method, StepEnd
+from ms_eff.methods.base import EpochEnd, Method, RunStart, StepBegin, StepEnd
 from ms_eff.train import checkpoint
 from ms_eff.train.average import Average
 from ms_eff.train.budget import Budget
-from ms_eff.train.evaluate import Score, evaluate, over_workers, predict
+from ms_eff.train.evaluate import Score, evaluate, predict
 from ms_eff.train.feed import Feed
 from ms_eff.train.interrupt import Interrupted, StopFlag
 from ms_eff.train.logs import EpochBar, History
@@ -34,6 +34,7 @@ from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue, sunk_steps
 from ms_eff.train.step import Forward, Step, TrainStep
 from ms_eff.train.store import Store
+from ms_eff.train.workers import gathered, summed
 
 __all__ = ["Trainer"]
 
@@ -77,6 +78,7 @@ class Trainer:
         self.average = Average(self.model, settings.ema, settings.ema_every)
         for method in methods:
             method.epochs = settings.epochs
+            method.on_start(self._run_start())
         self.steps = [self._steps_in(epoch) for epoch in range(settings.epochs)]
         self.pace = Pace(settings, self.steps)
         self.optimizer = OptimizerState(self.weights, settings, self.pace.rates())
@@ -103,6 +105,8 @@ class Trainer:
                     self._run_epoch(stop)
         finally:
             self.history.close()
+        for method in self.methods:
+            method.on_train_end()
         self.average.take_over()
         return self.progress.history
 
@@ -130,7 +134,7 @@ class Trainer:
         """Return the mean of all workers' clocks: each must stop at the same step."""
         if self.worker.size == 1:
             return seconds
-        return float(over_workers(np.array([seconds]))[0]) / self.worker.size
+        return float(summed(np.array([seconds]))[0]) / self.worker.size
 
     def _seconds(self) -> float:
         """Return what has been spent, over all calls; with a budget, by its clock."""
@@ -185,6 +189,7 @@ class Trainer:
             self.progress.epoch, indices, self.progress.batch
         ):
             cell.set_train(True)
+            self._announce(used)
             loss, outputs, rate = cell(inputs, labels)
             stop.arm()
             self.count_step(float(loss.asnumpy()), float(rate.asnumpy()) if self.scale else 0.0)
@@ -200,10 +205,16 @@ class Trainer:
         if p.overflows > _MOST_OVERFLOWS or (rate >= 0 and not math.isfinite(loss)):
             raise self._diverged(f"loss is {loss}")
 
+    def _announce(self, indices: Tensor) -> None:
+        for method in self.methods:
+            if method.watches_steps:
+                method.on_step_begin(StepBegin(self.progress.epoch, indices.asnumpy()))
+
     def _tell_watchers(self, indices: Tensor, outputs: Tensor) -> None:
         watching = [m for m in self.methods if m.watches_steps]
         if watching:
-            event = StepEnd(self.progress.epoch, self.progress.step, indices.asnumpy(), outputs)
+            p, everybody = self.progress, gathered(indices).asnumpy()
+            event = StepEnd(p.epoch, p.step, everybody, gathered(outputs))
             for method in watching:
                 method.on_step_end(event)
 
@@ -262,7 +273,28 @@ class Trainer:
         return self.feed.steps(size)
 
     def _predict(self, indices: np.ndarray) -> np.ndarray:
-        return predict(self.model, self.feed.chosen(indices))
+        """Return (n, ...) outputs, each worker doing its share; zeros for a damaged picture."""
+        size = self.worker.size
+        shared = size > 1 and len(indices) >= size
+        own = indices[self.worker.rank :: size] if shared else indices
+        outputs, found = predict(self.model, self.feed.chosen(own))
+        order = np.argsort(indices)
+        every = np.zeros((len(indices), *outputs.shape[1:]))
+        every[order[np.searchsorted(indices, found, sorter=order)]] = outputs
+        return summed(every) if shared else every
+
+    def _run_start(self) -> RunStart:
+        feed = self.feed
+        split, batch = feed.data.train, feed.settings.batch_size
+        together = batch * self.worker.size
+        return RunStart(
+            labels=split.labels,
+            classes=split.classes,
+            batch_size=batch,
+            counted=lambda size: min(size, feed.steps(size) * together),
+            show=lambda index: feed.data.show(index),
+            tell=self.console.print,
+        )
 
     # compiled steps
 

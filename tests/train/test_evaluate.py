@@ -48,7 +48,9 @@ def test_huge_logits_do_not_overflow():
 def test_the_models_mode_is_put_back():
     logits, labels, indices = data()
     model = Same().set_train(True)
-    assert predict(model, batches(logits, labels, indices, 6)).shape == (12, 4)
+    outputs, found = predict(model, batches(logits, labels, indices, 6))
+    assert outputs.shape == (12, 4)
+    np.testing.assert_array_equal(found, indices[indices >= 0])
     assert model.training
 
 
