@@ -8,7 +8,7 @@ import pytest
 
 from ms_eff import models
 from ms_eff.errors import ConfigError
-from ms_eff.models import eco_lite, efficientnet_lite, r3d, registry, resnet, resnet9, vit
+from ms_eff.models import bert, eco_lite, efficientnet_lite, r3d, registry, resnet, resnet9, vit
 
 
 def test_unknown_model_offers_the_nearest() -> None:
@@ -24,6 +24,7 @@ def test_unknown_argument_offers_the_nearest() -> None:
 @pytest.mark.parametrize("name", models.names())
 def test_registry_lists_what_the_builder_takes(name: str) -> None:
     families = {
+        "bert": bert.BertClassifier,
         "resnet": resnet.ResNet,
         "resnet9": resnet9.ResNet9,
         "vit": vit.VisionTransformer,
