@@ -83,7 +83,7 @@ class Experiment:
         self.methods: list[Method] = [
             method_class(name)(settings, config.seed) for name, settings in config.method_settings()
         ]
-        check_conflicts(self.methods)
+        check_conflicts(self.methods, config.train.time_budget is not None)
 
     def train(self) -> Results:
         """Do the whole job: dense training, methods, training with them; reuse what is there."""

@@ -63,9 +63,14 @@ def method_class(name: str) -> type[Method]:
     return _load(name, 1)
 
 
-def check_conflicts(methods: list[Method]) -> None:
-    """Refuse two methods that cannot work together, naming both."""
+def check_conflicts(methods: list[Method], time_budget: bool = False) -> None:
+    """Refuse two methods that cannot work together, or one and a time budget, naming both."""
     for first in methods:
+        if time_budget and first.counts_epochs:
+            raise ConfigError(
+                f"train.time_budget: '{first.name}' counts on a number of epochs, which a time "
+                "budget leaves open; drop one"
+            )
         for second in methods:
             if second.name in first.excludes():
                 raise ConfigError(

@@ -37,6 +37,7 @@ class SwiftLearn(Method):
 
     name: ClassVar[str] = "swiftlearn"
     watches_steps: ClassVar[bool] = True
+    counts_epochs: ClassVar[bool] = True
 
     def excludes(self) -> Sequence[str]:
         """InfoBatch weighs losses, which distillation replaces."""

@@ -223,6 +223,11 @@ def test_weighted_gradients_are_those_of_the_weighted_loss():
     np.testing.assert_allclose(grads[0][0].asnumpy(), plain, rtol=FP32)
 
 
+def test_a_time_budget_leaves_open_what_it_counts_on():
+    with pytest.raises(ConfigError, match="time_budget: 'swiftlearn' counts on a number of epochs"):
+        check_conflicts([_method()], time_budget=True)
+
+
 def test_infobatch_names_what_it_cannot_be_combined_with(tmp_path):
     class Distillation(StopAt):
         name = "distillation"
