@@ -6,10 +6,12 @@ WORKERS := -n 2 --dist loadfile
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := configs/lowrank/demo_digits.yaml
 ACCURACY := results/lowrank_accuracy_cifar10
+VIT_ACCURACY := results/vit_accuracy_cifar10.json
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
 
-.PHONY: demo test test-all cross-check bench bench-lowrank bench-lowrank-accuracy lint clean
+.PHONY: demo test test-all lite cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit \
+	bench-vit-accuracy bench-small-data bench-video lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -30,17 +32,48 @@ cross-check: .venv/.ready-dev
 bench: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.bench.decompose
 	$(BIN)/python -m ms_eff.bench.vit
+	$(BIN)/python -m ms_eff.bench.sharing
 
 # on a machine with nothing else to do: about an hour on two cores, a row at a time
 bench-lowrank: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.lowrank_speed; speed=$$?; \
 	$(BIN)/python -m ms_eff.bench.rank_agreement && exit $$speed
 
+# on a machine with nothing else to do: a row at a time
+bench-vit: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.vit_variants
+
 # about an hour on two cores; called again, it goes on where it stopped
 bench-lowrank-accuracy: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.lowrank_accuracy --data $(DATA) --output $(ACCURACY).json
 	$(BIN)/python -m ms_eff.bench.accuracy_timing $(ACCURACY).json --work runs/lowrank_accuracy
 	$(BIN)/python -m ms_eff.report.lowrank_accuracy $(ACCURACY).json
+
+# likewise
+bench-vit-accuracy: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.vit_accuracy --data $(DATA) --output $(VIT_ACCURACY)
+	$(BIN)/python -m ms_eff.report.vit_accuracy $(VIT_ACCURACY)
+
+# about an hour a seed on two cores left alone; called again, it goes on where it stopped
+bench-small-data: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.small_data --data $(DATA)
+	$(BIN)/python -m ms_eff.bench.resnet9_speed
+
+# on a machine with nothing else to do; called again, it goes on where it stopped
+bench-video: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.video_speed; speed=$$?; \
+	$(BIN)/python -m ms_eff.bench.video_accuracy --data $(DATA) && exit $$speed
+
+# MindSpore Lite's wheel is for Python 3.7, but its C++ libraries serve any; see ms_eff/deploy/lite.py
+LITE := mindspore-lite==2.0.0 --no-deps --only-binary=:all: --python-version 3.7
+lite: .lite/mindspore_lite
+.lite/mindspore_lite: | .venv/.ready-dev
+	mkdir -p .lite
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check $(LITE) \
+		--implementation cp --platform manylinux1_x86_64 --dest .lite
+	$(BIN)/python -m zipfile -e .lite/mindspore_lite-*.whl .lite
+	rm .lite/mindspore_lite-*.whl
+	$(BIN)/python -m pytest tests/deploy/test_lite.py
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .
@@ -53,13 +86,13 @@ lint: .venv/.ready-dev
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || \
 		{ echo "Python 3.11 is needed; name it: make PYTHON=/path/to/python3.11"; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(PIP_INSTALL) -e '.[report]'
+	$(PIP_INSTALL) -e '.[report,video]'
 	touch $@
 
 # setup.py's extra `cross_check`: pip before 23.3 knows it only by its normalised name.
 .venv/.ready-dev: .venv/.ready
-	$(PIP_INSTALL) -e '.[report,llm,cross-check,dev]'
+	$(PIP_INSTALL) -e '.[report,text,video,llm,cross-check,dev]'
 	touch $@
 
 clean:
-	rm -rf .venv runs build *.egg-info
+	rm -rf .venv .lite runs build *.egg-info

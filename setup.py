@@ -21,7 +21,12 @@ setup(
     license_files=["LICENSE"],
     python_requires=">=3.11,<3.12",
     packages=find_packages(include=["ms_eff", "ms_eff.*"]),
-    package_data={"ms_eff": ["methods/*/README.md", "report/*.html", "report/*.css", "py.typed"]},
+    package_data={
+        "ms_eff": [
+            *("methods/*/README.md", "report/*.html", "report/*.css", "py.typed"),
+            "deploy/*.cpp",  # compiled where MindSpore Lite is
+        ]
+    },
     install_requires=[
         "mindspore==2.9.0",
         "numpy>=1.26,<2",  # mindspore needs 1.x
@@ -36,9 +41,11 @@ setup(
         "pillow>=10",  # decodes image folders
     ],
     extras_require={
-        "llm": ["mindformers==1.9.0", "gguf==0.17.1", "tokenizers==0.22.2"],
+        "llm": ["mindformers==1.9.0", "gguf==0.17.1", "tokenizers>=0.22,<0.23"],
+        "text": ["tokenizers>=0.22,<0.23"],  # reads tokenizer.json; needs nothing else
         "report": ["matplotlib>=3.8", "jinja2>=3.1", "tensorboardX>=2.6"],
         "cross_check": ["torch==2.13.0", "transformers>=4.50,<5"],
+        "video": ["opencv-python-headless==4.11.0.86"],  # the last one for numpy 1.x
         "dev": [
             "pytest>=8",
             "pytest-timeout",

@@ -23,7 +23,8 @@ class Twin:
 
     Attributes:
         build: `module:function` under `cross_check.twins`.
-        naming: a library of `ms_eff.models.naming`, or `torch` for single layers.
+        naming: a library of `ms_eff.models.naming`, or `torch` for our cells' names with torch's
+            names of their arrays.
         args: arguments of `build`; those that the cell decides (ranks) come on top.
     """
 
@@ -45,6 +46,7 @@ class Case:
         reference: `module:function` under `cross_check.twins` that decomposes anew, or None.
         zero: patterns of the weights, in the twin's names, whose gradient is zero in exact
             arithmetic: a bias before a batch normalisation in training.
+        quick: modes in which the fast tests run it; the others are left to the slow ones.
     """
 
     name: str
@@ -56,6 +58,7 @@ class Case:
     dtypes: tuple[str, ...] = ("float32",)
     reference: str | None = None
     zero: tuple[str, ...] = ()
+    quick: tuple[str, ...] = ("graph", "pynative")
 
 
 _BASIC = {"block": "basic", "layers": [2, 2, 2, 2], "width": 8, "num_classes": 10}
@@ -64,6 +67,12 @@ _SHALLOW = {**_BOTTLENECK, "layers": [1, 1, 1, 1], "stem": "cifar"}
 
 _VIT = {"image_size": 16, "patch_size": 4, "dim": 24, "depth": 2, "heads": 3, "num_classes": 10}
 _GQKVA = {"q_index": [0, 0, 0, 1, 1, 1], "kv_index": [0, 1, 2, 0, 1, 2]}
+
+_CLIPS = {"widths": [4, 6], "num_classes": 5, "frames": 4}
+_R3D = {"width": 4, "num_classes": 5, "frames": 8, "stem": "cifar"}
+_BERT = {"vocab": 2, "positions": 9, "dim": 24, "heads": 3, "hidden": 40, "num_classes": 4}
+# expansion or none, residual or not, strides, kernels
+_MBCONVS = [[8, 8, 3, 1, 1], [8, 12, 5, 2, 3], [12, 12, 3, 1, 2]]
 
 _MERGED_BIASES = ("*.conv1.bias", "*.conv3.bias")
 
@@ -84,6 +93,16 @@ CASES: tuple[Case, ...] = (
             Twin("resnet:hf_resnet", "hf", _BOTTLENECK),
         ),
         _BOTTLENECK,
+    ),
+    *(
+        Case(
+            f"ResNet-9, {form}",
+            "resnet9",
+            Inputs((4, 3, 32, 32)),
+            (Twin("resnet9:plain_resnet9", "torchvision", {"width": 4, "form": form}),),
+            {"width": 4, "form": form},
+        )
+        for form in ("baseline", "competition")
     ),
     Case(
         "low-rank resnet18, CIFAR stem",
@@ -124,6 +143,19 @@ CASES: tuple[Case, ...] = (
             ("GQA-2", ("gqa", 2), {"kv_index": [0, 0, 0, 1, 1, 1]}),
             ("GQKVA-2.3", ("gqkva", (2, 3)), _GQKVA),
         )
+    ),
+    *(
+        Case(
+            f"BERT, {name}",
+            "bert",
+            # ids, mask with holes, and types
+            Inputs((4, 3, 9), high=2),
+            (Twin("bert:hf_bert", "hf", {**_BERT, "pool": pool, "depth": depth}),),
+            {**_BERT, "pool": pool, "depth": depth},
+            smooth=True,
+            zero=("*.self.key.bias",),
+        )
+        for name, pool, depth in (("pooler", "token", 2), ("mean pooling", "mean", 1))
     ),
     Case(
         "low-rank dense",
@@ -208,6 +240,65 @@ CASES: tuple[Case, ...] = (
         zero=_MERGED_BIASES,
     ),
     Case(
+        "merged bottleneck resnet, no biases",
+        "merged_resnet",
+        Inputs((4, 3, 16, 16)),
+        (Twin("merged:resnet", "torchvision", {**_SHALLOW, "bias": False}),),
+        {**_SHALLOW, "share": 0.5, "bias": False},
+        reference="merged:kernels",
+    ),
+    Case(
+        "resnet18, norms folded",
+        "folded_resnet",
+        Inputs((4, 3, 16, 16)),
+        (Twin("resnet:folded_resnet", "torchvision", {**_BASIC, "stem": "cifar"}),),
+        {**_BASIC, "stem": "cifar"},
+    ),
+    Case(
+        "low-rank ViT",
+        "lowrank_vit",
+        Inputs((3, 3, 16, 16)),
+        (Twin("lowrank:vit", "timm", _VIT),),
+        {**_VIT, "ratio": 1.5},
+        smooth=True,
+        reference="lowrank:factors",
+    ),
+    Case(
+        "low-rank dense, criterion activation",
+        "weighted_dense",
+        Inputs((6, 24)),
+        (Twin("lowrank:dense", "torch", {"C": 24, "S": 40}),),
+        {"C": 24, "S": 40, "rank": 7, "samples": 200},
+        smooth=True,
+        reference="lowrank:weighted_factors",
+    ),
+    *(
+        Case(
+            f"Tucker conv, {name} factors rest",
+            "frozen_conv",
+            Inputs((2, 10, 8, 8)),
+            (
+                Twin(
+                    "lowrank:frozen_conv",
+                    "torch",
+                    {"C": 10, "S": 14, "kernel_size": 3, "padding": 1, "frozen": frozen},
+                ),
+            ),
+            {"C": 10, "S": 14, "kernel": 3, "padding": 1, "rank": [4, 6], "frozen": frozen},
+            smooth=True,
+        )
+        for name, frozen in (("outer", ["first", "last"]), ("inner", ["core"]))
+    ),
+    Case(
+        "EfficientNet-Lite blocks",
+        "mbconvs",
+        Inputs((3, 8, 9, 9)),
+        (Twin("efficientnet:mbconvs", "efficientnet_pytorch", {"blocks": _MBCONVS}),),
+        {"blocks": _MBCONVS},
+        # no shortcut takes it past the normalisation that follows
+        zero=("_blocks.0._bn2.bias",),
+    ),
+    Case(
         "low-rank embedding",
         "lowrank_embedding",
         Inputs((3, 7), high=50),
@@ -215,5 +306,34 @@ CASES: tuple[Case, ...] = (
         {"V": 50, "d": 16, "rank": 6},
         smooth=True,
         reference="lowrank:table_factors",
+    ),
+    *(
+        Case(
+            f"ECO-Lite, {variant}{', aligned' if aligned else ''}",
+            "eco_lite",
+            Inputs((3, 4, 3, 8, 8)),
+            (Twin("clips:eco_lite", "torch", {**_CLIPS, "variant": variant, "aligned": aligned}),),
+            {**_CLIPS, "variant": variant, "aligned": aligned},
+            quick=quick,
+        )
+        for variant, aligned, quick in (
+            ("conv3d", False, ()),
+            ("add", False, ("graph",)),
+            ("add", True, ("pynative",)),
+            ("cat", False, ("pynative",)),
+            ("r2plus1d", False, ("pynative",)),
+            ("p3d_b", False, ("pynative",)),
+            ("p3d_c", False, ()),
+            ("rank1", False, ()),
+            ("tsm", False, ("pynative",)),
+        )
+    ),
+    Case(
+        "R3D-18",
+        "r3d18",
+        Inputs((6, 8, 3, 8, 8)),
+        (Twin("clips:r3d18", "torchvision", _R3D),),
+        _R3D,
+        quick=("pynative",),
     ),
 )

@@ -2,28 +2,44 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from mindspore import Tensor, nn
 
+from ms_eff.deploy.folding import fold_norms
 from ms_eff.methods.gqkva import convert_attention
 from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.surgery import apply_lowrank
+from ms_eff.methods.spatiotemporal import apply_spatiotemporal
+from ms_eff.models.bert import BertClassifier
+from ms_eff.models.eco_lite import EcoLite
+from ms_eff.models.efficientnet_lite import MBConv
 from ms_eff.models.heads import Groups
+from ms_eff.models.r3d import ResNet3d
 from ms_eff.models.resnet import BasicBlock, Bottleneck, ResNet
+from ms_eff.models.resnet9 import ResNet9
 from ms_eff.models.vit import VisionTransformer
 
 __all__ = [
     "Subject",
+    "bert",
+    "eco_lite",
+    "folded_resnet",
+    "frozen_conv",
     "lowrank_conv",
     "lowrank_dense",
     "lowrank_embedding",
     "lowrank_resnet",
+    "lowrank_vit",
+    "mbconvs",
     "merged_resnet",
+    "r3d18",
     "resnet",
+    "resnet9",
     "vit",
+    "weighted_dense",
 ]
 
 
@@ -52,10 +68,31 @@ def resnet(
     return Subject(cell)
 
 
+def resnet9(width: int, form: str) -> Subject:
+    """Return a ResNet-9."""
+    return Subject(ResNet9(width=width, form=form))
+
+
 def vit(grouped: tuple[str, Groups] | None = None, **args: Any) -> Subject:
     """Return a vision transformer, its attention in groups (kind, numbers) if that is given."""
     cell: nn.Cell = VisionTransformer(**args)
     return Subject(cell if grouped is None else convert_attention(cell, *grouped)[0])
+
+
+def eco_lite(variant: str, aligned: bool, **args: Any) -> Subject:
+    """Return a small network for clips whose 3D convolutions are a variant's."""
+    cell: nn.Cell = EcoLite("small", image_size=8, **args)
+    return Subject(apply_spatiotemporal(cell, variant, aligned=aligned, fresh_seed=1)[0])
+
+
+def r3d18(**args: Any) -> Subject:
+    """Return a plain residual network of 3D convolutions."""
+    return Subject(ResNet3d((1, 1, 1, 1), image_size=8, **args))
+
+
+def bert(**args: Any) -> Subject:
+    """Return a BERT encoder with a head."""
+    return Subject(BertClassifier(**args))
 
 
 def lowrank_dense(C: int, S: int, rank: int) -> Subject:
@@ -71,6 +108,55 @@ def lowrank_conv(
     return _decomposed(layer, ranks={"": rank}, branches=branches)
 
 
+def frozen_conv(frozen: list[str], **args: Any) -> Subject:
+    """Return a convolution in factors of which some rest."""
+    subject = lowrank_conv(**args)
+    for name, factor in subject.cell.factors().items():
+        factor.requires_grad = name not in frozen
+    return subject
+
+
+def weighted_dense(C: int, S: int, rank: int, samples: int) -> Subject:
+    """Return a dense layer in factors that keep its outputs on some inputs; these come along."""
+    inputs = np.random.default_rng(5).standard_normal((samples, C)) * np.linspace(0.1, 3.0, C)
+    inputs = inputs.astype(np.float32)
+    subject = _decomposed(
+        nn.Dense(C, S), rank=rank, criterion="activation", calibration=[inputs],
+        calibration_samples=samples,
+    )  # fmt: skip
+    return replace(subject, dense={**subject.dense, "inputs": inputs})
+
+
+def lowrank_vit(ratio: float, **args: Any) -> Subject:
+    """Return a vision transformer with its layers `ratio` times smaller."""
+    return _decomposed(vit(**args).cell, ratio=ratio)
+
+
+def folded_resnet(**args: Any) -> Subject:
+    """Return a ResNet whose normalisations are folded into its convolutions."""
+    cell = resnet(**args).cell
+    _draw(cell)
+    _move_norms(cell)
+    return Subject(fold_norms(cell, (1, 3, 16, 16))[0])
+
+
+class _Blocks(nn.Cell):
+    def __init__(self, blocks: list[list[int]]) -> None:
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.blocks = nn.CellList([MBConv(rng, *block) for block in blocks])
+
+    def construct(self, x: Tensor) -> Tensor:
+        for block in self.blocks:
+            x = block(x)
+        return x
+
+
+def mbconvs(blocks: list[list[int]]) -> Subject:
+    """Return EfficientNet's blocks (inputs, outputs, kernel, stride, expansion) in series."""
+    return Subject(_Blocks(blocks))
+
+
 def lowrank_embedding(V: int, d: int, rank: int) -> Subject:
     """Return an embedding in two factors."""
     return _decomposed(nn.Embedding(V, d), rank=rank, layers=("embedding",))
@@ -81,16 +167,12 @@ def lowrank_resnet(ratio: float, **args: Any) -> Subject:
     return _decomposed(resnet(**args).cell, ratio=ratio)
 
 
-def merged_resnet(share: float, branches: int = 1, **args: Any) -> Subject:
+def merged_resnet(share: float, branches: int = 1, bias: bool = True, **args: Any) -> Subject:
     """Return a ResNet with its bottlenecks merged."""
     cell = resnet(**args).cell
     _draw(cell)
-    rng = np.random.default_rng(4)
-    for parameter in cell.get_parameters():  # norms that are worth folding
-        if len(parameter.shape) == 1:
-            values = rng.uniform(0.5, 1.5, parameter.shape).astype(np.float32)
-            parameter.set_data(Tensor(values))
-    merged, plan, _ = merge_bottlenecks(cell, share=share, branches=branches)
+    _move_norms(cell)
+    merged, plan, _ = merge_bottlenecks(cell, share=share, branches=branches, bias=bias)
     ranks = {entry.name: entry.rank[0] for entry in plan.layers}
     dense = {
         name: p.asnumpy().copy()
@@ -110,6 +192,15 @@ def _decomposed(cell: nn.Cell, **settings: Any) -> Subject:
         name = f"{layer.name}.{leaf}" if layer.name else leaf
         dense[name] = weights[name]
     return Subject(compressed, {"ranks": {p.name: list(p.rank) for p in plan.layers}}, dense)
+
+
+def _move_norms(cell: nn.Cell) -> None:
+    """Make norms that are worth folding."""
+    rng = np.random.default_rng(4)
+    for parameter in cell.get_parameters():
+        if len(parameter.shape) == 1:
+            values = rng.uniform(0.5, 1.5, parameter.shape).astype(np.float32)
+            parameter.set_data(Tensor(values))
 
 
 def _draw(cell: nn.Cell) -> None:

@@ -16,7 +16,7 @@ from cross_check import cells
 from cross_check.bundle import Record
 from cross_check.cases import Case, Inputs, Twin
 from ms_eff.bench.environment import describe
-from ms_eff.models.naming import NAMINGS
+from ms_eff.models.naming import NAMINGS, NORM
 from ms_eff.train.optim import OptimizerState, Update
 from ms_eff.train.settings import TrainSettings
 
@@ -183,8 +183,13 @@ def _twin_names(arrays: dict[str, np.ndarray], twin: Twin) -> dict[str, np.ndarr
 
 
 def _layer_name(name: str) -> str:
-    """Return torch's name of a single layer's parameter: tables are called weight there."""
-    return name.replace("embedding_table", "weight")
+    """Return torch's name of a parameter under our own cell names.
+
+    Tables are called weight there, norms have other leaves, and those of 5D tensors no inner cell.
+    """
+    cell, _, leaf = name.replace(".bn2d.", ".").rpartition(".")
+    leaf = {"embedding_table": "weight", **NORM}.get(leaf, leaf)
+    return f"{cell}.{leaf}".lstrip(".")
 
 
 @contextmanager

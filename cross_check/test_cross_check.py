@@ -9,13 +9,18 @@ from cross_check.cases import CASES, Case
 pytest.importorskip("torch", reason="the twins are torch modules: pip install -e '.[cross-check]'")
 
 RUNS = [
-    (case, mode, dtype) for case in CASES for mode in ("graph", "pynative") for dtype in case.dtypes
+    pytest.param(
+        *(case, mode, dtype),
+        marks=() if mode in case.quick else pytest.mark.slow,
+        id=f"{case.name}-{mode}-{dtype}",
+    )
+    for case in CASES
+    for mode in ("graph", "pynative")
+    for dtype in case.dtypes
 ]
 
 
-@pytest.mark.parametrize(
-    ("case", "mode", "dtype"), RUNS, ids=[f"{c.name}-{mode}-{dtype}" for c, mode, dtype in RUNS]
-)
+@pytest.mark.parametrize(("case", "mode", "dtype"), RUNS)
 def test_torch_agrees(case: Case, mode: str, dtype: str) -> None:
     from cross_check.compare import table
     from cross_check.record import run

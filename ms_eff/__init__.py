@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _NAMES = {
     "apply_lowrank": "ms_eff.methods.lowrank.surgery",
     "apply_skipvit": "ms_eff.methods.skipvit.surgery",
+    "apply_spatiotemporal": "ms_eff.methods.spatiotemporal.surgery",
     "branch": "ms_eff.methods.lowrank.surgery",
     "build_model": "ms_eff.models",
     "convert_attention": "ms_eff.methods.gqkva.surgery",

@@ -15,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from ms_eff.errors import UserError, VerificationError, first_line
+from ms_eff.errors import ConfigError, UserError, VerificationError, first_line
 from ms_eff.train.interrupt import (
     Interrupted,
     Stopped,
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ms_eff.config import Config
     from ms_eff.experiment import Experiment
     from ms_eff.methods.progressive.settings import FamilyConfig
+    from ms_eff.report.parts import Part
 
 __all__ = ["app", "main"]
 
@@ -140,7 +141,11 @@ def bench(
     """
     from ms_eff.measure import bench_run, ranks_run
 
-    if str(config) == "ranks" and overrides:
+    if str(config) == "ranks" and not config.exists():
+        if not overrides:
+            raise ConfigError(
+                "bench ranks: a config is missing; call `ms-eff bench ranks CONFIG [KEY=VALUE]...`"
+            )
         with _experiment(Path(overrides[0]), overrides[1:], device) as experiment:
             _out().print(ranks_run(experiment), highlight=False, soft_wrap=True)
         return
@@ -172,14 +177,19 @@ def export(
 def report(config: ConfigPath, overrides: Overrides = None) -> None:
     """Write the HTML report of a run and print its final table.
 
+    Where patches of images skip blocks (skipvit), it shows which, on the run's test data.
+
     Example: ms-eff report configs/lowrank/demo_digits.yaml
     """
     from ms_eff.report import terminal_table, write
+    from ms_eff.report.clips import clip_parts
     from ms_eff.results import read_results
 
     settings = _plain(_load(config, overrides, None), config)
     results = read_results(settings.output / "results.json")
-    path = write(results, settings.output / "report.html")
+    extra = _pictures(config, overrides) if "skipvit" in results.get("methods", {}) else []
+    extra += clip_parts(settings.data)
+    path = write(results, settings.output / "report.html", extra)
     _out().print(terminal_table(results))
     _out().print(f"report: {path}", highlight=False, soft_wrap=True)
 
@@ -198,6 +208,22 @@ def list_() -> None:
     from ms_eff.catalogue import catalogue
 
     _out().print(catalogue())
+
+
+def _pictures(config: Path, overrides: list[str] | None) -> list[Part]:
+    """Return parts that need the run's networks and data; what is missing is said in their place.
+
+    Everything else in the report comes from the results alone.
+    """
+    from ms_eff.report.parts import Part
+
+    try:
+        with _experiment(config, overrides, None) as experiment:
+            from ms_eff.measure import pictures_run
+
+            return pictures_run(experiment)
+    except UserError as error:
+        return [Part("Patches that were kept", f"No pictures: {' '.join(str(error).split())}")]
 
 
 @contextmanager

@@ -25,6 +25,7 @@ WANTED = {
     "scikit-learn": ("1.", "the embedded digits", "pip install scikit-learn"),
     "mindformers": ("1.9.0", "language models (optional)", "pip install 'ms_eff[llm]'"),
     "matplotlib": ("3.", "reports (optional)", "pip install 'ms_eff[report]'"),
+    "opencv-python-headless": ("4.", "video files (optional)", "pip install 'ms_eff[video]'"),
     "torch": ("2.13.0", "cross checks, .pth files (optional)", "pip install 'ms_eff[cross-check]'"),
 }
 

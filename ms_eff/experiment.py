@@ -24,12 +24,15 @@ from ms_eff.bench import counts, environment
 from ms_eff.config import Config
 from ms_eff.errors import CheckpointError, ConfigError, SetupError
 from ms_eff.files import replacing
+from ms_eff.inputs import check_inputs, model_args
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.registry import check_conflicts, method_class
 from ms_eff.results import Results, difference
+from ms_eff.sources import source_of
 from ms_eff.train import checkpoint
 from ms_eff.train.evaluate import Score, evaluate
 from ms_eff.train.feed import Feed
+from ms_eff.train.precision import resolve
 from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue
 from ms_eff.train.trainer import Trainer
@@ -75,14 +78,16 @@ class Experiment:
         if any(block.sink for block in (config.pretrain, config.train) if block):
             require_queue()
         self.data = data.build(config.data)
+        check_inputs(config, self.data)
         self.feed = Feed(self.data, config.data, config.seed, self.worker)
         self.methods: list[Method] = [
             method_class(name)(settings, config.seed) for name, settings in config.method_settings()
         ]
-        check_conflicts(self.methods)
+        check_conflicts(self.methods, config.train.time_budget is not None)
 
     def train(self) -> Results:
         """Do the whole job: dense training, methods, training with them; reuse what is there."""
+        self._check_methods()
         model, description, trained = self._dense()
         model = self._change(model, description, trained)
         self._train(model, description, "fine-tuned" if trained else "trained")
@@ -94,6 +99,7 @@ class Experiment:
             raise ConfigError(
                 "model.weights: nothing to compress; give a weight file, or a `pretrain` section"
             )
+        self._check_methods()
         model, description, trained = self._dense()
         self._change(model, description, trained)
         return self.results
@@ -121,39 +127,40 @@ class Experiment:
     def new_model(self) -> nn.Cell:
         """Return the config's network with new weights, before any method."""
         settings = self.config.model
-        args = self._model_args()
+        args = model_args(self.config, self.data)
         return models.build(settings.name, **args, seed=self.config.seed)
-
-    def _model_args(self) -> dict[str, Any]:
-        """Return the model's arguments: the config's, and for the rest what the data ask for."""
-        channels, height, width = self.data.image_shape
-        size = height if height == width else (height, width)
-        return self.config.model.args(
-            num_classes=self.data.num_classes, in_channels=channels, image_size=size
-        )
 
     def untouched_model(self) -> nn.Cell:
         """Return the network before any method, untrained if this run has not trained it yet."""
         if self._has("dense"):
             return checkpoint.rebuild(self._model_path("dense"))
         model = self.new_model()
-        if self.config.model.weights:
-            models.load_weights(model, self.config.model.weights)
+        self._load_weights(model)
         return model
+
+    def _load_weights(self, model: nn.Cell) -> list[str]:
+        """Load the config's weight file, if it names one; return notes for the user."""
+        settings = self.config.model
+        if settings.weights is None:
+            return []
+        if not settings.weights.exists():
+            raise CheckpointError(
+                f"model.weights = {settings.weights}: no such file; {source_of(settings.name)}"
+            )
+        return models.load_weights(model, settings.weights)
 
     # stages
 
     def _dense(self) -> tuple[nn.Cell, dict[str, Any], bool]:
         """Return the network before any method: trained here, loaded, or new."""
         settings = self.config.model
-        args = self._model_args()
+        args = model_args(self.config, self.data)
         description: dict[str, Any] = {"model": {"name": settings.name, "args": args}, "plans": []}
         if self._has("dense"):
             return checkpoint.rebuild(self._model_path("dense")), description, True
         model = self.new_model()
-        if settings.weights:
-            for note in models.load_weights(model, settings.weights):
-                self.console.print(note)
+        for note in self._load_weights(model):
+            self.console.print(note)
         if self.config.pretrain is not None:
             self.console.print(f"[bold]dense[/]: training {settings.name}")
             rows = self._fit(model, description, self.config.pretrain, "pretrain", [])
@@ -172,9 +179,7 @@ class Experiment:
                 method.plan = plans.get(method.name)
             description["plans"] = found.state["plans"]
             return checkpoint.rebuild(found)
-        context = ModelContext(
-            (self.config.data.batch_size, *self.input_shape), self.calibration, None, trained
-        )
+        context = self._context(trained)
         for method in self.methods:
             model = method.change_model(model, context)
             if method.plan is not None:
@@ -185,12 +190,25 @@ class Experiment:
             self._keep(self._stage_name(), model, description, [])
         return model
 
+    def _context(self, trained: bool) -> ModelContext:
+        shape = (self.config.data.batch_size, *self.input_shape)
+        precision = resolve(self.config.train.precision)
+        return ModelContext(shape, self.calibration, None, trained, precision)
+
+    def _check_methods(self) -> None:
+        if self._changed_stage() is None:  # else it was carried out before
+            for method in self.methods:
+                method.check(self._context(trained=True))
+
     def _train(self, model: nn.Cell, description: dict[str, Any], stage: str) -> None:
         if self._has(stage):
             self.console.print(f"{self.folder}: already trained ({stage}); nothing to do")
             return
         self.console.print(f"[bold]{stage}[/]: training")
         rows = self._fit(model, description, self.config.train, "train", self.methods)
+        for method in self.methods:  # some know only now what they did
+            if method.report is not None:
+                self.results.methods[method.name] = method.report
         self._keep(stage, model, description, rows)
 
     def _fit(
@@ -244,7 +262,7 @@ class Experiment:
         return Score(rows[-1]["accuracy"], rows[-1]["loss"], len(self.data.test))
 
     def _score(self, model: nn.Cell) -> Score:
-        return evaluate(model, self.feed.test())
+        return evaluate(model, self.feed.test(), self.config.train.mirror_test)
 
     def calibration(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield training batches without augmentation, in a fixed random order."""

@@ -1,4 +1,4 @@
-"""What `ms-eff bench` and `ms-eff export` do: measure or export a run's models, and record it."""
+"""What `ms-eff bench`, `export` and `report` do with a run's models and data."""
 
 from __future__ import annotations
 
@@ -9,21 +9,34 @@ from mindspore import nn
 from rich.table import Table
 
 from ms_eff.bench import latency
+from ms_eff.bench.layers import network_dtype, network_work
 from ms_eff.bench.replaced import layer_latencies
 from ms_eff.bench.steps import plain_step
+from ms_eff.bench.whole import network_timing
 from ms_eff.deploy.export import export
-from ms_eff.deploy.folding import fold_norms
+from ms_eff.deploy.folding import fold_norms, norms_left
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.experiment import Experiment
 from ms_eff.methods.lowrank.layer_timers import MeasuredLayers
+from ms_eff.methods.lowrank.layers import find_layers
 from ms_eff.methods.lowrank.profile import merged, read_profiles, write_profiles
 from ms_eff.methods.lowrank.search import search_ranks
-from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch, with_search
+from ms_eff.methods.lowrank.settings import (
+    LowRankSettings,
+    RankSearch,
+    timed_precision,
+    to_record,
+)
+from ms_eff.methods.skipvit.surgery import kept_patches
+from ms_eff.report.parts import Part
+from ms_eff.report.patches import kept_part
 from ms_eff.report.terminal import terminal_table
+from ms_eff.train.precision import in_precision, resolve
 
-__all__ = ["bench_run", "export_run", "ranks_run"]
+__all__ = ["bench_run", "export_run", "pictures_run", "ranks_run"]
 
 _REAL_IMAGES = 16  # test images an exported file is compared on, besides random inputs
+_PICTURES = 8
 
 
 def bench_run(experiment: Experiment) -> Table:
@@ -73,32 +86,37 @@ def _bench_layers(experiment: Experiment, models: dict[str, nn.Cell]) -> None:
 def ranks_run(experiment: Experiment) -> str:
     """Record the latency profile that the config's rank search needs; returns what was done.
 
-    Profiles of other devices, versions and batch sizes in the same file stay. Start ranks that a
-    budget finds depend on the weights: the run's dense network is taken where there is one.
+    Profiles of other conditions in the same file stay. Start ranks that a budget finds depend on
+    the weights: the run's dense network is taken where there is one. What was timed is written even
+    if the search then ends with an error, such as a latency budget out of reach.
 
     Raises:
         ConfigError: the config has no lowrank method.
+        PlanError: the budget is out of reach; or the file there is of an older format.
     """
     settings = dict(experiment.config.method_settings()).get("lowrank")
     if not isinstance(settings, LowRankSettings):
         raise ConfigError("bench ranks: the config's methods have no lowrank; add one")
-    search = settings.rank_search or RankSearch()
-    if not search.on_this_device:  # the config names the file that is to be recorded
-        search = search.model_copy(update={"timer": "wall"})
-    shape = (experiment.config.data.batch_size, *experiment.input_shape)
-    timer = MeasuredLayers.here(search, shape[0])
-    search_ranks(
-        experiment.untouched_model(),
-        with_search(settings, search),
-        input_shape=shape,
-        timer=timer,
-        calibration=experiment.calibration(),
-    )
     path = experiment.folder / "latency_profile.json"
-    found = [timer.profile, *(read_profiles(path) if path.exists() else [])]
-    write_profiles(path, merged(found))
+    known = read_profiles(path) if path.exists() else []  # a damaged one is refused before the work
+    settings = to_record(settings)
+    search = settings.rank_search or RankSearch()
+    shape = (experiment.config.data.batch_size, *experiment.input_shape)
+    level = timed_precision(settings, resolve(experiment.config.train.precision))
+    network = in_precision(experiment.untouched_model(), level)
+    layers = find_layers(network)
+    timer = MeasuredLayers.here(search, shape[0], network_dtype(layers))
+    work = network_work(network, layers, shape)
+    whole = network_timing(network, shape, search.objective, search.warmup, search.runs)
+    timer.profile.networks[search.objective, work] = whole
+    try:
+        search_ranks(
+            network, settings, input_shape=shape, timer=timer, calibration=experiment.calibration()
+        )
+    finally:
+        write_profiles(path, merged([timer.profile, *known]))
     return (
-        f"{path}: {len(timer.profile.curves)} distinct layers timed for objective "
+        f"{path}: the network and {len(timer.profile.curves)} distinct layers timed for objective "
         f"{search.objective} ({timer.profile.conditions})"
     )
 
@@ -118,12 +136,35 @@ def export_run(experiment: Experiment, stages: Sequence[str] | None) -> Iterator
         yield from _export_one(experiment, stage, models[stage])
 
 
+def pictures_run(experiment: Experiment) -> list[Part]:
+    """Return parts of the report that show what the last model made of real test images.
+
+    Token skipping by attention has one: the patches it kept, of one image a class.
+    """
+    plan = experiment.results.methods.get("skipvit", {})
+    if plan.get("score") != "cls_attention" or not plan["dropped"]:
+        return []
+    *_, (_, model) = experiment.saved_models()
+    data = experiment.data
+    _, chosen = np.unique(data.test.labels, return_index=True)  # the first of each class
+    chosen = chosen[:_PICTURES]
+    images, labels = data.test.batch(chosen)
+    kept = kept_patches(model, np.asarray(images, np.float32))
+    std, mean = (np.reshape(values, (-1, 1, 1)) for values in (data.std, data.mean))
+    pixels = np.clip(images * std + mean, 0, 1).astype(np.float32)
+    names = [data.classes[label] for label in labels]
+    return [kept_part(pixels, names, kept, plan, model.grid)]
+
+
 def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[str]:
     settings = experiment.config.export
     images, *_ = experiment.data.test.batch(np.arange(min(_REAL_IMAGES, len(experiment.data.test))))
     folder = experiment.folder / "export"
     if settings.fold_norms:
-        model, _ = fold_norms(model, (1, *experiment.input_shape))
+        model, gone = fold_norms(model, (1, *experiment.input_shape))
+        left = norms_left(model)
+        stay = f"; {len(left)} stay, such as '{left[0]}'" if left else ""
+        yield f"{stage}: {len(gone)} batch normalisations folded{stay}"
     record = experiment.results.stages[stage].setdefault("export", {})
     for kind in settings.formats:
         done = export(

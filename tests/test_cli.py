@@ -101,6 +101,19 @@ def test_the_whole_job(call, tmp_path):
     assert_mistakes_about_this_run(call, config, tmp_path)
 
 
+def test_a_report_without_the_runs_networks_says_so(call, tmp_path):
+    config = write_config(tmp_path)
+    results = {"environment": {}, "config": {}, "stages": {}, "methods": {"skipvit": {}}}
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text(json.dumps(results))
+    with lock_folder(tmp_path / "run"):
+        code, _, told = call("report", config)
+    assert code == 0, told
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "No pictures:" in page
+    assert "another run is writing here" in page
+
+
 def assert_mistakes_about_this_run(call, config, folder):
     """Refusals that need a finished run, checked on the one just made."""
     code, _, told = call("train", config, "train.epochs=4")
@@ -163,6 +176,31 @@ def test_a_mistake_is_one_line_and_exit_2(call, tmp_path, monkeypatch, words, pa
 def test_a_missing_config_is_one_line(call, tmp_path):
     code, _, told = call("train", tmp_path / "no.yaml")
     assert (code, "no.yaml: cannot be read" in one_line(told)) == (2, True)
+
+
+def test_a_missing_profile_is_noticed_before_anything_is_trained(call, tmp_path):
+    search = "methods.lowrank.rank_search={timer: nowhere.json}"
+    code, _, told = call("train", write_config(tmp_path), search, "methods.lowrank.params=0.5")
+    assert (code, "nowhere.json: cannot be read" in one_line(told)) == (2, True)
+    assert not list((tmp_path / "run").glob("pretrain"))
+
+
+def test_bench_ranks_without_a_config_is_a_usage_error(call):
+    code, _, told = call("bench", "ranks")
+    assert (code, "bench ranks: a config is missing" in one_line(told)) == (2, True)
+
+
+def test_a_budget_out_of_reach_keeps_the_timings(call, tmp_path):
+    text = CONFIG.replace("width: 4", "width: 16").replace("batch_size: 64", "batch_size: 4")
+    method = "{lowrank: {latency: 0.01, include: [fc, layer4.1.conv2], layers: [conv],"
+    method += " rank_search: {warmup: 1, runs: 3, timer: later.json, device: board},"
+    config = write_config(tmp_path, text.replace("{lowrank: {params: 0.6}", method + "}"))
+    code, _, told = call("bench", "ranks", config)
+    assert (code, "lowrank.latency = 0.01: at most" in one_line(told)) == (2, True)
+    (profile,) = read_profiles(tmp_path / "run" / "latency_profile.json")
+    assert len(profile.curves) == len(profile.networks) == 1
+    ((_, network),) = profile.networks
+    assert (network.layers, network.input) == (21, (4, 1, 8, 8))
 
 
 def test_nothing_to_compress_is_said(call, tmp_path):
@@ -272,3 +310,17 @@ def test_a_profile_recorded_by_bench_ranks_drives_the_search(call, tmp_path):
     )
     by_work = {curve.dense.median_ms for curve in profile.curves.values()}
     assert {choice.dense.median_ms for choice in found.values()} == by_work
+
+
+def test_a_profile_for_mixed_precision_training_is_one_of_half_precision_layers(call, tmp_path):
+    text = CONFIG.replace("width: 4", "width: 2").replace("batch_size: 64", "batch_size: 4")
+    search = "{lowrank: {rank: 4, include: [fc], rank_search: {warmup: 1, runs: 3, floor: 1.0,"
+    config = write_config(tmp_path, text.replace("{lowrank: {params: 0.6}", search + "OBJ}}"))
+    for objective, dtype in (("train", "float16"), ("infer", "float32")):
+        config.write_text(config.read_text().replace("OBJ", f"objective: {objective}"))
+        assert call("bench", "ranks", config, "train.precision=O2")[0] == 0
+        config.write_text(config.read_text().replace(f"objective: {objective}", "OBJ"))
+        profiles = read_profiles(tmp_path / "run" / "latency_profile.json")
+        assert profiles[0].conditions.dtype == dtype
+        assert {work.dtype for _, work in profiles[0].curves} == {dtype}
+    assert len(profiles) == 2

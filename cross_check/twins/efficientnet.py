@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+__all__ = ["EfficientNetLite0", "mbconvs"]
+
 STAGES = [
     (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80),
     (3, 5, 1, 6, 112), (4, 5, 2, 6, 192), (1, 3, 1, 6, 320),
@@ -34,11 +36,11 @@ class Block(nn.Module):
         inner = inputs * factor
         if factor > 1:
             self._expand_conv = conv(inputs, inner, 1)
-            self._bn0 = nn.BatchNorm2d(inner, eps=1e-3)
+            self._bn0 = nn.BatchNorm2d(inner, eps=1e-3, momentum=0.01)
         self._depthwise_conv = conv(inner, inner, kernel, stride, inner)
-        self._bn1 = nn.BatchNorm2d(inner, eps=1e-3)
+        self._bn1 = nn.BatchNorm2d(inner, eps=1e-3, momentum=0.01)
         self._project_conv = conv(inner, outputs, 1)
-        self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3)
+        self._bn2 = nn.BatchNorm2d(outputs, eps=1e-3, momentum=0.01)
         self.residual = stride == 1 and inputs == outputs
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -54,7 +56,7 @@ class EfficientNetLite0(nn.Module):
     def __init__(self, num_classes: int) -> None:
         super().__init__()
         self._conv_stem = conv(3, 32, 3, 2)
-        self._bn0 = nn.BatchNorm2d(32, eps=1e-3)
+        self._bn0 = nn.BatchNorm2d(32, eps=1e-3, momentum=0.01)
         blocks, inputs = [], 32
         for count, kernel, first, factor, outputs in STAGES:
             for position in range(count):
@@ -63,7 +65,7 @@ class EfficientNetLite0(nn.Module):
                 inputs = outputs
         self._blocks = nn.ModuleList(blocks)
         self._conv_head = conv(inputs, 1280, 1)
-        self._bn1 = nn.BatchNorm2d(1280, eps=1e-3)
+        self._bn1 = nn.BatchNorm2d(1280, eps=1e-3, momentum=0.01)
         self._fc = nn.Linear(1280, num_classes)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -72,3 +74,24 @@ class EfficientNetLite0(nn.Module):
             x = block(x)
         x = F.relu6(self._bn1(self._conv_head(x)))
         return self._fc(x.mean((2, 3)))
+
+
+class Blocks(nn.Module):
+    def __init__(self, blocks: list[list[int]]) -> None:
+        super().__init__()
+        self._blocks = nn.ModuleList(
+            [
+                Block(inputs, outputs, kernel, stride, factor)
+                for inputs, outputs, kernel, stride, factor in blocks
+            ]
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for block in self._blocks:
+            x = block(x)
+        return x
+
+
+def mbconvs(blocks: list[list[int]]) -> nn.Module:
+    """Return blocks (inputs, outputs, kernel, stride, expansion) in series."""
+    return Blocks(blocks)

@@ -13,8 +13,21 @@ import torch
 from torch import nn
 
 from cross_check.twins.resnet import plain_resnet
+from cross_check.twins.vit import plain_vit
 
-__all__ = ["conv", "dense", "embedding", "factors", "hooi", "resnet", "table_factors", "ungrouped"]
+__all__ = [
+    "conv",
+    "dense",
+    "embedding",
+    "factors",
+    "frozen_conv",
+    "hooi",
+    "resnet",
+    "table_factors",
+    "ungrouped",
+    "vit",
+    "weighted_factors",
+]
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -38,7 +51,23 @@ def embedding(ranks: Mapping[str, list[int]], V: int, d: int) -> nn.Module:
 
 def resnet(ranks: Mapping[str, list[int]], **args: Any) -> nn.Module:
     """Return the plain ResNet with the layers that `ranks` names in factors."""
-    network = plain_resnet(**args)
+    return _with_factors(plain_resnet(**args), ranks)
+
+
+def vit(ranks: Mapping[str, list[int]], **args: Any) -> nn.Module:
+    """Return the plain vision transformer with the layers that `ranks` names in factors."""
+    return _with_factors(plain_vit(**args), ranks)
+
+
+def frozen_conv(ranks: Mapping[str, list[int]], frozen: list[str], **args: Any) -> nn.Module:
+    """Return what `conv` does with some factors resting."""
+    network = conv(ranks, **args)
+    for name in frozen:
+        network.get_submodule(name).weight.requires_grad_(False)
+    return network
+
+
+def _with_factors(network: nn.Module, ranks: Mapping[str, list[int]]) -> nn.Module:
     for name, rank in ranks.items():
         parent, _, child = name.rpartition(".")
         owner = network.get_submodule(parent)
@@ -68,6 +97,24 @@ def factors(
             found[name] = _product(whole, *parts).numpy()
             expected[name] = _truncated(whole, ranks[layer][0]).numpy()
     return found, expected
+
+
+def weighted_factors(
+    dense: Arrays, weights: Arrays, ranks: Mapping[str, list[int]], **_: Any
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the outputs on the inputs that came along: of the factors, and the best there are.
+
+    Of all matrices of that rank, those give the outputs closest to the layer's own (without bias)
+    whose outputs are its truncated SVD.
+    """
+    x, whole, first, last = (
+        torch.from_numpy(np.array(array, np.float64))
+        for array in (
+            dense["inputs"], dense["weight"], weights["first.weight"], weights["last.weight"]
+        )
+    )  # fmt: skip
+    best = _truncated(x @ whole.T, ranks[""][0])
+    return {"outputs": (x @ first.T @ last.T).numpy()}, {"outputs": best.numpy()}
 
 
 def table_factors(

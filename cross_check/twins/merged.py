@@ -17,17 +17,19 @@ __all__ = ["kernels", "resnet"]
 Arrays = Mapping[str, np.ndarray]
 
 
-def resnet(ranks: Mapping[str, int], branches: int = 1, **args: Any) -> nn.Module:
+def resnet(
+    ranks: Mapping[str, int], branches: int = 1, bias: bool = True, **args: Any
+) -> nn.Module:
     """Return the plain ResNet with the blocks that `ranks` names merged: narrow, with biases."""
     network = plain_resnet(**args)
     for name, rank in ranks.items():
         block = network.get_submodule(name)
-        block.conv1 = nn.Conv2d(block.conv1.in_channels, rank, 1)
+        block.conv1 = nn.Conv2d(block.conv1.in_channels, rank, 1, bias=bias)
         block.bn1 = nn.BatchNorm2d(rank)
         stride = block.conv2.stride
         block.conv2 = nn.Conv2d(rank, rank, 3, stride, padding=1, groups=branches, bias=False)
         block.bn2 = nn.BatchNorm2d(rank)
-        block.conv3 = nn.Conv2d(rank, block.conv3.out_channels, 1)
+        block.conv3 = nn.Conv2d(rank, block.conv3.out_channels, 1, bias=bias)
     return network
 
 

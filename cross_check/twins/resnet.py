@@ -6,10 +6,12 @@ the CIFAR stem that transformers lacks.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
-__all__ = ["hf_resnet", "plain_resnet"]
+__all__ = ["folded_resnet", "hf_resnet", "plain_resnet"]
 
 
 def plain_resnet(
@@ -22,6 +24,18 @@ def plain_resnet(
 ) -> nn.Module:
     """Return a plain ResNet of `basic` or `bottleneck` blocks."""
     return _ResNet(block, layers, width, num_classes, in_channels, stem)
+
+
+def folded_resnet(**args: Any) -> nn.Module:
+    """Return the plain ResNet without norms: each convolution has a bias in their place."""
+    network = plain_resnet(**args)
+    for owner in list(network.modules()):
+        for name, child in list(owner.named_children()):
+            if isinstance(child, nn.BatchNorm2d):
+                setattr(owner, name, nn.Identity())
+            elif isinstance(child, nn.Conv2d):
+                child.bias = nn.Parameter(torch.zeros(child.out_channels))
+    return network
 
 
 def hf_resnet(

@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, field_validator
 
+from ms_eff.bench.accuracy_runs import changed_size
 from ms_eff.bench.rows import Kind
 from ms_eff.config import Config
-from ms_eff.errors import ConfigError
 from ms_eff.models.registry import check_name
 from ms_eff.section import Section
 
@@ -150,14 +150,7 @@ def make_size(name: str, **changes: Any) -> Size:
     ms_eff.errors.ConfigError: fine_tune_epochs = 3: sequential freezing needs an even number, one \
 epoch a set in turn
     """
-    said = {key: value for key, value in changes.items() if value is not None}
-    try:
-        return Size(**{**dict(SIZES[name]), **said})
-    except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-        raise ConfigError(f"{key} = {first['input']!r}: {reason}") from error
+    return changed_size(SIZES[name], changes)
 
 
 def make_config(case: Case, size: Size, data: Mapping[str, Any], output: Path) -> Config:

@@ -33,16 +33,19 @@ __all__ = ["main", "timed"]
 _WARMUP = 3
 
 
-def timed(rows: Sequence[Mapping[str, Any]], work: Path, batch: int, runs: int) -> dict[str, Any]:
+def timed(
+    rows: Sequence[Mapping[str, Any]], work: Path, batch: int, runs: int, seed: int | None = None
+) -> dict[str, Any]:
     """Return, by model and variant, the median and spread of a training step in milliseconds.
 
     Sequential freezing is the mean of its two phases, pair by pair; static freezing is its one.
 
     Args:
-        rows: of the experiment; the first seed's networks are timed.
+        rows: of the experiment.
         work: folder of the runs.
         batch: images a step.
         runs: timed steps of each variant, after three that are thrown away.
+        seed: whose networks are timed; None: the first in the rows.
 
     Raises:
         CheckpointError: a run's network is not there.
@@ -50,8 +53,8 @@ def timed(rows: Sequence[Mapping[str, Any]], work: Path, batch: int, runs: int) 
     found: dict[str, Any] = {}
     for model in dict.fromkeys(row["model"] for row in rows):
         own = [row for row in rows if row["model"] == model and row["accuracy"] is not None]
-        first = [row for row in own if row["seed"] == own[0]["seed"]]
-        found[model] = _model(first, work, batch, runs)
+        chosen = own[0]["seed"] if seed is None else seed
+        found[model] = _model([row for row in own if row["seed"] == chosen], work, batch, runs)
     return found
 
 
@@ -61,18 +64,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("rows", type=Path, help="JSON of `python -m ms_eff.bench.lowrank_accuracy`")
     parser.add_argument("--work", type=Path, required=True, help="folder of its runs")
     parser.add_argument("--runs", type=int, default=20)
+    parser.add_argument("--seed", type=int, help="whose networks; default: the first of the rows")
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_args(words)
     setup(DeviceSettings())
     try:
         results = read_rows(options.rows, KIND)
         batch = results["settings"]["batch_size"]
+        seeds = {row["seed"] for row in results["rows"]}
+        if options.seed is not None and options.seed not in seeds:
+            raise ConfigError(f"--seed {options.seed}: {options.rows} has {sorted(seeds)}")
         content = {
             "environment": environment.describe(
                 ["python", "-m", "ms_eff.bench.accuracy_timing", *words]
             ),
             "batch": batch,
-            "steps": timed(results["rows"], options.work, batch, options.runs),
+            "steps": timed(results["rows"], options.work, batch, options.runs, options.seed),
         }
         path = options.rows.with_name(f"{options.rows.stem}_time.json")
         with replacing(path, ConfigError) as temporary:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ms_eff.errors import VerificationError
+from ms_eff.runtime import ISA_VARIABLE, cpu_has_avx512
 
-__all__ = ["measured_apart"]
+__all__ = ["isa_variables", "measured_apart"]
+
+
+def isa_variables(isa: str) -> dict[str, str]:
+    """Return this process's environment, MindSpore quiet and oneDNN's instruction set chosen anew.
+
+    Args:
+        isa: `native`, or `auto` as in `ms_eff.runtime.DeviceSettings`.
+    """
+    variables = {**os.environ, "GLOG_v": "3"}
+    if isa == "native":
+        variables.pop(ISA_VARIABLE, None)
+    elif cpu_has_avx512():
+        variables[ISA_VARIABLE] = "AVX2"
+    return variables
 
 
 def measured_apart(

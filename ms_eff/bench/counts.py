@@ -29,6 +29,7 @@ _PER_INPUT = {
 _STATISTICS = {
     *("moving_mean", "moving_variance"),
     *("running_mean", "running_var", "num_batches_tracked"),
+    "drawn",  # how many random scores or masks a network has used
 }
 
 
@@ -59,7 +60,7 @@ class LayerCount:
         return asdict(self)
 
 
-def count(cell: nn.Cell, input_shape: Sequence[int], dtype: Any = ms.float32) -> list[LayerCount]:
+def count(cell: nn.Cell, input_shape: Sequence[int], dtype: Any = None) -> list[LayerCount]:
     """Count every layer that owns parameters, for one sample.
 
     One inference runs in pynative mode on zeros and each layer's cost follows from the shapes it
@@ -70,7 +71,7 @@ def count(cell: nn.Cell, input_shape: Sequence[int], dtype: Any = ms.float32) ->
     Args:
         cell: the network; mode, hooks and compiled graphs are left as they are.
         input_shape: of its input, batch axis first; the count is made at batch 1.
-        dtype: of its input; give an integer type for token ids.
+        dtype: of its input; by default the network's `input_dtype`, or float32 if it has none.
 
     Raises:
         ConfigError: the network does not take an input of that shape.
@@ -86,7 +87,7 @@ def count(cell: nn.Cell, input_shape: Sequence[int], dtype: Any = ms.float32) ->
 
 
 def calls_of(
-    cell: nn.Cell, input_shape: Sequence[int], dtype: Any = ms.float32
+    cell: nn.Cell, input_shape: Sequence[int], dtype: Any = None
 ) -> dict[str, list[tuple[list[Shape], Shape]]]:
     """Return the (input shapes, output shape) of every call of every layer, by name.
 
@@ -106,7 +107,7 @@ def _calls(cell: nn.Cell, shape: Shape, dtype: Any) -> dict[int, list[tuple[list
     calls: dict[int, list[tuple[list[Shape], Shape]]] = {}
     with inference(cell), execution_mode(ms.PYNATIVE_MODE), _watched(cell, calls):
         try:
-            cell(Tensor(np.zeros(shape), dtype))
+            cell(Tensor(np.zeros(shape), dtype or getattr(cell, "input_dtype", ms.float32)))
         except (RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"input_shape: {type(cell).__name__} does not take {shape} ({first_line(error)}); "

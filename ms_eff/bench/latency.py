@@ -52,7 +52,7 @@ def measure(
     kinds: Sequence[Kind] = ("forward", "train_step"),
     warmup: int = 3,
     runs: int = 20,
-    dtype: Any = ms.float32,
+    dtype: Any = None,
     make_step: StepMaker = MomentumStep,
     seed: int = 0,
 ) -> dict[str, dict[str, dict[str, Any]]]:
@@ -65,7 +65,7 @@ def measure(
         kinds: what to measure.
         warmup: rounds thrown away (they compile).
         runs: rounds that count.
-        dtype: of the input.
+        dtype: of the input; by default the first network's `input_dtype`, or float32.
         make_step: model -> compiled step of (inputs, labels).
         seed: of the random inputs and labels.
 
@@ -99,13 +99,18 @@ def compare_models(
     kind: Kind,
     warmup: int = 3,
     runs: int = 20,
-    dtype: Any = ms.float32,
+    dtype: Any = None,
     make_step: StepMaker = MomentumStep,
     seed: int = 0,
 ) -> Comparison:
     """Return the raw samples behind `measure`, for one kind; arguments are the same."""
     rng = np.random.default_rng(seed)
-    inputs = Tensor(rng.standard_normal(input_shape), dtype)
+    own = next((getattr(model, "input_dtype", None) for model in models.values()), None)
+    kind_of_input = dtype or own or ms.float32
+    values = rng.standard_normal(input_shape)
+    if kind_of_input in (ms.int32, ms.int64):  # token ids: small and not negative
+        values = np.abs(values)
+    inputs = Tensor(values, kind_of_input)
     with ExitStack() as borrowed:
         for model in models.values():
             for context in _borrow(model, kind):

@@ -13,21 +13,26 @@ from mindspore import Tensor, nn, ops
 from ms_eff.bench.counts import calls_of
 from ms_eff.bench.profiler import ProfilerTimer
 from ms_eff.bench.timers import Timer, WallTimer, Work
-from ms_eff.methods.lowrank.cost_model import LayerWork, Objective
+from ms_eff.errors import SetupError, UserError, first_line
+from ms_eff.methods.lowrank.cost_model import LayerCalls, LayerWork, Objective
 from ms_eff.methods.lowrank.factors import empty_like
-from ms_eff.methods.lowrank.layers import Layer
+from ms_eff.methods.lowrank.layers import (
+    Layer,
+    is_mindformers_linear,
+    network_params,
+    weight_of,
+)
 from ms_eff.methods.lowrank.plan import max_ranks
+from ms_eff.methods.lowrank.profile import NetworkWork
 from ms_eff.methods.lowrank.rank_search import Timing
 
-__all__ = ["layer_work", "measure_layer"]
+__all__ = ["layer_dtype", "layer_work", "measure_layer", "network_dtype", "network_work"]
 
 
 def layer_work(
     network: nn.Cell, layers: Sequence[Layer], input_shape: Sequence[int], dtype: Any = ms.float32
-) -> dict[str, tuple[LayerWork, int]]:
+) -> dict[str, LayerCalls]:
     """Return what each layer is called on, and how often; layers never called are left out.
-
-    A layer that meets several shapes is described by its first call.
 
     Args:
         network: the network that holds the layers.
@@ -40,10 +45,38 @@ def layer_work(
     for layer in layers:
         seen = calls.get(layer.name, [])
         if seen and not layer.reason:
-            inputs, output = seen[0]
-            work = LayerWork(layer.kind, layer.shape, inputs[0], output, _geometry(layer))
-            found[layer.name] = (work, len(seen))
+            same = {"geometry": _geometry(layer), "dtype": layer_dtype(layer)}
+            found[layer.name] = LayerCalls.of(
+                [LayerWork(layer.kind, layer.shape, i[0], o, **same) for i, o in seen]
+            )
     return found
+
+
+def network_work(
+    network: nn.Cell, layers: Sequence[Layer], input_shape: Sequence[int]
+) -> NetworkWork:
+    """Return what a latency profile knows the network by."""
+    return NetworkWork(len(layers), network_params(network), tuple(input_shape))
+
+
+def layer_dtype(layer: Layer) -> str:
+    """Return what a layer computes in: what `to_float` says, else the type of its weight."""
+    flags = layer.cell.get_flags()
+    for flag, name in (("fp16", "float16"), ("bf16", "bfloat16"), ("fp32", "float32")):
+        if flags.get(flag):
+            return name
+    if is_mindformers_linear(layer.cell):  # it casts by itself
+        return _name(layer.cell.dtype)
+    return _name(weight_of(layer).dtype)
+
+
+def network_dtype(layers: Sequence[Layer]) -> str:
+    """Return what the layers that can be decomposed compute in, `float16+float32` if not alike."""
+    return "+".join(sorted({layer_dtype(layer) for layer in layers if not layer.reason}))
+
+
+def _name(dtype: Any) -> str:
+    return str(dtype).lower()
 
 
 def measure_layer(
@@ -67,6 +100,9 @@ def measure_layer(
 
     Returns:
         The time of the layer itself, and the time by rank.
+
+    Raises:
+        SetupError: this device cannot run the layer in what it computes in.
     """
     modes = len(max_ranks(layer.kind, layer.shape))
     cells: dict[int, nn.Cell] = {0: copy.deepcopy(layer.cell)}  # 0 is the layer itself
@@ -74,7 +110,16 @@ def measure_layer(
     rng = np.random.default_rng(0)
     inputs = _inputs(work, layer, rng)
     candidates = {rank: _work(cell, inputs, objective, rng) for rank, cell in cells.items()}
-    samples = _samples(candidates, timer or WallTimer())
+    try:
+        samples = _samples(candidates, timer or WallTimer())
+    except (RuntimeError, TypeError, ValueError) as error:
+        if work.dtype == "float32" or isinstance(error, UserError):
+            raise
+        raise SetupError(
+            f"layer '{layer.name}' ({work}): this device does not run it in {work.dtype} "
+            f"({first_line(error)}); train with precision: O0, or search with timer: model or a "
+            "profile of the device it will run on"
+        ) from error
     return Timing.of(samples[0]), {rank: Timing.of(samples[rank]) for rank in ranks}
 
 
@@ -118,7 +163,7 @@ def _work(cell: nn.Cell, inputs: Tensor, objective: Objective, rng: np.random.Ge
 def _inputs(work: LayerWork, layer: Layer, rng: np.random.Generator) -> Tensor:
     if layer.kind == "embedding":
         return Tensor(rng.integers(0, layer.shape[0], work.input), ms.int32)
-    return Tensor(rng.standard_normal(work.input).astype(np.float32))
+    return Tensor(rng.standard_normal(work.input).astype(np.float32), getattr(ms, work.dtype))
 
 
 def _samples(candidates: Mapping[int, Work], timer: Timer) -> dict[int, list[float]]:

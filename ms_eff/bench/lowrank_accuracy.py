@@ -9,15 +9,21 @@ configs made here. Each finished row is saved at once; the same command goes on 
 from __future__ import annotations
 
 import argparse
-import gc
 import os
 import shlex
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ms_eff.bench.accuracy_runs import (
+    call,
+    data_block,
+    measure_missing,
+    steady_seconds,
+    training_seconds,
+)
 from ms_eff.bench.accuracy_sizes import (
     KIND,
     SIZES,
@@ -29,8 +35,8 @@ from ms_eff.bench.accuracy_sizes import (
     make_size,
 )
 from ms_eff.bench.rows import Rows
-from ms_eff.errors import PlanError, UserError
-from ms_eff.train.interrupt import Interrupted, Stopped, lock_folder, own_signals, raising_stop
+from ms_eff.errors import PlanError
+from ms_eff.train.interrupt import own_signals
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -67,13 +73,13 @@ def run(
     """
     settings = {"data": data["name"], **size.model_dump(mode="json")}
     rows = Rows(output, KIND, settings, command)
-    for case in cases(size):
-        if rows.find(model=case.model, seed=case.seed, variant=case.variant) is None:
-            rows.add(measure(case, size, data, work, console))
-            gc.collect()  # compiled graphs go with the cells that own them
-            if console is not None:
-                console.print(_line(rows.rows[-1]))
-    return rows.rows
+    speak = console.print if console is not None else lambda _: None
+    return measure_missing(
+        rows,
+        cases(size),
+        lambda case: measure(case, size, data, work, console),
+        lambda row: speak(_line(row)),
+    )
 
 
 def measure(
@@ -127,34 +133,13 @@ def hand_over(source: Path, target: Path) -> None:
     results.write()
 
 
-def training_seconds(curve: Sequence[Mapping[str, Any]]) -> list[float]:
-    """Return each epoch's seconds of training, compiling included, evaluation not.
-
-    They follow from the rate that the trainer records when the last step of an epoch is done.
-
-    >>> training_seconds([{"samples": 100, "samples_per_second": 50.0}])
-    [2.0]
-    """
-    return [epoch["samples"] / epoch["samples_per_second"] for epoch in curve]
-
-
-def steady_seconds(seconds: Sequence[float]) -> float | None:
-    """Return what the training would take if nothing were compiled; None below four epochs.
-
-    The last two epochs stand for all: both phases of sequential freezing, compiled long before.
-
-    >>> steady_seconds([9.0, 8.0, 2.0, 1.0])
-    6.0
-    """
-    return len(seconds) * (seconds[-2] + seconds[-1]) / 2 if len(seconds) >= 4 else None
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure what is missing; return 0, 2 for a user's mistake, 130 or 143 when stopped."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words)
     command = shlex.join(["python", "-m", _MODULE, *words])
-    try:
+
+    def job(console: Console) -> None:
         size = make_size(
             options.size,
             models=dict(options.models) if options.models else None,
@@ -165,19 +150,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             pretrain_epochs=options.epochs,
             fine_tune_epochs=options.fine_tune_epochs,
         )
-        data = {"name": "digits"}
-        if options.data != "digits":
-            data = {"name": "cifar10", "root": options.data}
-        with lock_folder(options.work), raising_stop():
-            from rich.console import Console
+        run(size, data_block(options.data), options.work, options.output, command, console)
 
-            run(size, data, options.work, options.output, command, Console(stderr=True))
-    except UserError as error:
-        print(f"lowrank_accuracy: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except (Interrupted, Stopped) as stop:
-        print(f"lowrank_accuracy: {stop}; resume with: {command}", file=sys.stderr)
-        return stop.code
+    code = call("lowrank_accuracy", command, options.work, job)
+    if code:
+        return code
     print(f"{options.output}: done; python -m ms_eff.report.lowrank_accuracy {options.output}")
     return 0
 
@@ -231,7 +208,7 @@ def _scores(done: Experiment, stage: str, note: str) -> dict[str, Any]:
     found: dict[str, Any] = {} if note else done.results.stages[stage]
     before = "decomposed" if "decomposed" in done.results.stages else "dense"
     report = done.results.methods.get("lowrank", {})
-    seconds = training_seconds(list(_with_samples(found.get("curve", ()), done)))
+    seconds = training_seconds(found.get("curve", ()), done.config.data.batch_size)
     steady = steady_seconds(seconds)
     start = None if note or stage == "dense" else done.results.stages[before]["accuracy"]
     return {
@@ -247,16 +224,6 @@ def _scores(done: Experiment, stage: str, note: str) -> dict[str, Any]:
         "seconds": round(sum(seconds), 2) if seconds else None,
         "steady_seconds": None if steady is None else round(steady, 2),
     }
-
-
-def _with_samples(
-    curve: Sequence[Mapping[str, Any]], done: Experiment
-) -> Iterator[Mapping[str, Any]]:
-    steps = 0
-    for epoch in curve:
-        samples = (epoch["step"] - steps) * done.config.data.batch_size
-        steps = epoch["step"]
-        yield {**epoch, "samples": samples}
 
 
 def _digest(folder: Path) -> str:

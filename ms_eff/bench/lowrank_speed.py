@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -16,11 +15,11 @@ from pathlib import Path
 from typing import Any
 
 from ms_eff.bench import environment
-from ms_eff.bench.child import measured_apart
+from ms_eff.bench.child import isa_variables, measured_apart
 from ms_eff.bench.lowrank_speed_table import lines, met
 from ms_eff.errors import DataError
 from ms_eff.files import read_json, replacing
-from ms_eff.runtime import ISA_VARIABLE, cpu_has_avx512, prepare_cpu
+from ms_eff.runtime import prepare_cpu
 
 __all__ = ["CASES", "Case", "main"]
 
@@ -152,11 +151,7 @@ def _in_process(case: Case, options: argparse.Namespace) -> dict[str, Any]:
         "--one", case.key, "--batch", str(options.batch), "--size", str(options.size),
         "--runs", str(options.runs),
     ]  # fmt: skip
-    variables = {**os.environ, "GLOG_v": "3"}
-    if case.isa == "native":
-        variables.pop(ISA_VARIABLE, None)
-    elif cpu_has_avx512():
-        variables[ISA_VARIABLE] = "AVX2"
+    variables = isa_variables(case.isa)
     found = measured_apart(case.key, "ms_eff.bench.lowrank_speed", arguments, variables)
     wanted = dict(zip(("training", "inference"), case.wanted, strict=True))
     found["wanted"], found["paper"] = wanted, case.paper

@@ -16,11 +16,11 @@ from ms_eff.bench.counts import count, totals
 from ms_eff.bench.modes import inference, same_weights_after, training
 from ms_eff.bench.profiler import kernels_by_type
 from ms_eff.bench.steps import plain_step
-from ms_eff.bench.timers import Comparison, Work, compare
+from ms_eff.bench.timers import Comparison, Work, against, compare
 from ms_eff.deploy.folding import fold_norms
+from ms_eff.methods.lowrank.blocks import find_blocks
 from ms_eff.methods.lowrank.freezing import Which, frozen_factors, trained_weights
 from ms_eff.methods.lowrank.layers import find_layers, network_params
-from ms_eff.methods.lowrank.merging import find_blocks
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
 from ms_eff.methods.lowrank.planner import NetworkSize, make_plan
 from ms_eff.methods.lowrank.rebuilding import stand_in
@@ -78,7 +78,7 @@ def _plan(dense: nn.Cell, settings: LowRankSettings, shape: tuple[int, ...]) -> 
     if settings.merge is not None:
         return _merge_plan(dense, settings.merge, settings.merge_bias)
     if settings.target is not None:
-        return targeted_plan(dense, settings, shape, ms.float32)[0]
+        return targeted_plan(dense, settings, shape, ms.float32)[0].plan
     if settings.rank_search is not None:
         return search_ranks(dense, settings, input_shape=shape)[0]
     return make_plan(find_layers(dense), settings, NetworkSize(network_params(dense))).plan
@@ -151,18 +151,7 @@ def _summary(
     kernels: Mapping[str, Mapping[str, float]] | None = None,
 ) -> dict[str, Any]:
     """Compare with the dense network; several names are phases of equal length, taken in turn."""
-    together = {
-        "dense": found.samples[baseline],
-        "changed": np.mean([found.samples[name] for name in names], axis=0).tolist(),
-    }
-    pair = Comparison(together)
-    row: dict[str, Any] = {
-        "dense": pair.summary("dense").to_dict(),
-        "changed": pair.summary("changed").to_dict(),
-        "speedup": pair.speedup("changed", "dense").to_dict(),
-        "bound": bound,
-    }
-    row["share_of_bound"] = row["speedup"]["median"] / bound
+    row = against(found, bound, baseline, names)
     if kernels is not None:
         row["kernels_ms"] = {name: _largest(taken) for name, taken in kernels.items()}
         row["limit"] = _limit(kernels, bound)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-__all__ = ["lines", "met"]
+__all__ = ["change", "gain", "lines", "met"]
 
 _TITLES = (
     "network", "variant", "layers changed", "weights", "MACs",
@@ -28,8 +28,8 @@ def met(row: Mapping[str, Any]) -> dict[str, bool]:
     """Tell which demands a row meets; inference counts as it is deployed, with its norms folded."""
     found = {"training": row["training"], "inference": _deployed(row)}
     return {
-        kind: 100 * (found[kind]["speedup"]["median"] - 1) >= gain
-        for kind, gain in row["wanted"].items()
+        kind: 100 * (found[kind]["speedup"]["median"] - 1) >= wanted
+        for kind, wanted in row["wanted"].items()
     }
 
 
@@ -46,13 +46,13 @@ def _cells(row: Mapping[str, Any]) -> list[str]:
         case["model"],
         case["variant"],
         str(row["decomposed"]),
-        _change(row["params"]),
-        _change(row["macs"]),
-        _gain(training["speedup"]),
+        change(row["params"]),
+        change(row["macs"]),
+        gain(training["speedup"]),
         _share(training),
         _wanted(row, reached, "training"),
-        _gain(inference["speedup"]),
-        _gain(folded["speedup"]) if folded else "has none",
+        gain(inference["speedup"]),
+        gain(folded["speedup"]) if folded else "has none",
         _share(_deployed(row)),
         _wanted(row, reached, "inference"),
         f"{paper[0]:+.1f} / {paper[1]:+.1f}" if paper else "",
@@ -63,15 +63,25 @@ def _wanted(row: Mapping[str, Any], reached: Mapping[str, bool], kind: str) -> s
     return f"{row['wanted'][kind]:+d}: {'met' if reached[kind] else 'NOT met'}"
 
 
-def _change(sizes: Mapping[str, int]) -> str:
-    return f"{100 * (sizes['changed'] / sizes['dense'] - 1):+.1f}"
+def change(sizes: Mapping[str, int], digits: int = 1) -> str:
+    """Return by how much the `changed` one differs from the `dense` one, in %.
+
+    >>> change({"dense": 200, "changed": 150})
+    '-25.0'
+    """
+    return f"{100 * (sizes['changed'] / sizes['dense'] - 1):+.{digits}f}"
 
 
-def _gain(speedup: Mapping[str, float]) -> str:
+def gain(speedup: Mapping[str, float], digits: int = 0) -> str:
+    """Return a gain in throughput and its spread, in %.
+
+    >>> gain({"median": 1.5, "p10": 1.2, "p90": 2.0})
+    '+50 (+20 to +100)'
+    """
     median, low, high = (100 * (speedup[key] - 1) for key in ("median", "p10", "p90"))
-    return f"{median:+.0f} ({low:+.0f} to {high:+.0f})"
+    return f"{median:+.{digits}f} ({low:+.{digits}f} to {high:+.{digits}f})"
 
 
 def _share(part: Mapping[str, Any]) -> str:
-    gain = 100 * (part["bound"] - 1)
-    return f"{100 * part['share_of_bound']:.0f} % of {gain:+.0f}"
+    allowed = 100 * (part["bound"] - 1)
+    return f"{100 * part['share_of_bound']:.0f} % of {allowed:+.0f}"

@@ -80,16 +80,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "settings": {k: v for k, v in vars(options).items() if k not in ("output", "one")},
         "agreement": found,
         "seconds": seconds,
-        "wanted": {"within_step": _WANTED, "seconds": _SECONDS},
-        "met": found["within_step"] >= _WANTED and max(seconds) < _SECONDS,
+        # the worst pair is what a user meets who searches twice; a mean would hide it
+        "wanted": {"worst_pair": _WANTED, "seconds": _SECONDS},
+        "met": found["worst_pair"] >= _WANTED and max(seconds) < _SECONDS,
         "searches": [one["ranks"] for one in done],
     }
     with replacing(options.output, DataError) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(
         f"{len(done)} searches of {options.model}, {options.objective}, divisor {options.divisor}: "
-        f"{found['equal']:.1%} of layers equal, {found['within_step']:.1%} within one divisor "
-        f"(worst pair {found['worst_pair']:.1%}); {min(seconds):.0f} to {max(seconds):.0f} s each"
+        f"in the worst pair {found['worst_pair']:.1%} of layers within one divisor (wanted "
+        f"{_WANTED:.0%}); over all pairs {found['within_step']:.1%}, equal {found['equal']:.1%}; "
+        f"{min(seconds):.0f} to {max(seconds):.0f} s each"
     )
     return 0 if results["met"] else 1
 

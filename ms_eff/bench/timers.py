@@ -16,6 +16,7 @@ __all__ = [
     "Summary",
     "Timer",
     "WallTimer",
+    "against",
     "compare",
     "in_turns",
     "summary",
@@ -103,6 +104,36 @@ class Comparison:
         pairs = np.divide(self.samples[baseline], self.samples[name])
         median, p10, p90 = np.percentile(pairs, [50, 10, 90])
         return Speedup(float(median), float(p10), float(p90))
+
+
+def against(
+    found: Comparison, bound: float, baseline: str = "dense", names: Sequence[str] = ("changed",)
+) -> dict[str, Any]:
+    """Hold a changed network's times against the dense one's and against what its work allows.
+
+    Args:
+        found: times of all of them.
+        bound: the speed-up if time were proportional to the work.
+        baseline: the dense network.
+        names: the changed one; several are phases of equal length, taken in turn.
+
+    Returns:
+        JSON: `dense`, `changed`, `speedup` with its spread, `bound`, `share_of_bound`.
+    """
+    pair = Comparison(
+        {
+            "dense": found.samples[baseline],
+            "changed": np.mean([found.samples[name] for name in names], axis=0).tolist(),
+        }
+    )
+    speedup = pair.speedup("changed", "dense")
+    return {
+        "dense": pair.summary("dense").to_dict(),
+        "changed": pair.summary("changed").to_dict(),
+        "speedup": speedup.to_dict(),
+        "bound": bound,
+        "share_of_bound": speedup.median / bound,
+    }
 
 
 def summary(samples: Sequence[float]) -> Summary:

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from ms_eff.bench import environment
+from ms_eff.bench.against_torch import ratio_row, told, torch_step
 from ms_eff.bench.timers import Comparison, compare
 from ms_eff.errors import SetupError
 from ms_eff.files import replacing
@@ -100,25 +101,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with replacing(options.output) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for kind in LIMITS:
-        row, ratio = found[kind], found[kind]["ratio"]
-        print(
-            f"{options.model} {kind}: ms_eff {row['ms_eff']['median_ms']:.0f} ms, torch "
-            f"{row['torch']['median_ms']:.0f} ms, ratio {ratio['median']:.2f} "
-            f"({ratio['p10']:.2f} to {ratio['p90']:.2f}), at most {row['limit']}: "
-            f"{'met' if row['met'] else 'NOT met'}"
-        )
+        print(told(f"{options.model} {kind}", found[kind]))
     return 0 if all(found[kind]["met"] for kind in LIMITS) else 1
 
 
 def _row(kind: str, comparison: Comparison) -> dict[str, Any]:
-    ratio = comparison.speedup("torch", "ms_eff").to_dict()  # how much faster torch is
-    return {
-        "ms_eff": comparison.summary("ms_eff").to_dict(),
-        "torch": comparison.summary("torch").to_dict(),
-        "ratio": ratio,
-        "limit": LIMITS[kind],
-        "met": ratio["median"] <= LIMITS[kind],
-    }
+    return ratio_row(comparison, LIMITS[kind])
 
 
 def _twin(network: Any, seed: int) -> Any:
@@ -178,16 +166,8 @@ def _torch(
     import torch
 
     resting = copy.deepcopy(twin).eval()
-    twin.train()
-    optimizer = torch.optim.SGD(twin.parameters(), lr=1e-4, momentum=0.9)
-    inputs, targets = torch.from_numpy(images), torch.from_numpy(labels)
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(twin(inputs).logits, targets)
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+    step = torch_step(twin, images, labels, lambda found: found.logits, lr=1e-4, momentum=0.9)
+    inputs = torch.from_numpy(images)
 
     def forward() -> np.ndarray:
         with torch.no_grad():

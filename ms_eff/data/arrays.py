@@ -20,7 +20,7 @@ Interpolation = Literal["nearest", "bilinear"]
 class ArraySplit(Split):
     """Images of one size, held as they are stored and turned to float32 batch by batch.
 
-    With `crop_flip` the pictures are kept with their reflected border (at 32 x 32 that is 1.56
+    With a crop the pictures are kept with their reflected border (at 32 x 32 that is 1.56
     times the memory), which makes a random crop a plain copy.
 
     Args:
@@ -30,7 +30,8 @@ class ArraySplit(Split):
         mean: per channel, in pixel units of 0 to 1.
         std: likewise.
         peak: the stored value that stands for 1.
-        augment: `none`, `flip`, or `crop_flip` (shift by up to an eighth of the side, then mirror).
+        augment: `none`, `flip`, `crop_flip` (shift by up to an eighth of the side, then mirror), or
+            `crop_alternate` (mirror every other epoch, each picture from one of the first two on).
         factor: enlarge each picture this many times, after augmentation.
         interpolation: how to enlarge.
         workers: threads that share a batch; one is enough for any size that fits in memory.
@@ -58,7 +59,7 @@ class ArraySplit(Split):
         self._factor = factor
         self._interpolation: Interpolation = interpolation
         self._scale, self._shift = affine(mean, std, peak)
-        margin = crop_margin(min(height, width)) if augment == "crop_flip" else 0
+        margin = crop_margin(min(height, width)) if augment.startswith("crop") else 0
         self._margin = margin
         border = ((0, 0), (0, 0), (margin, margin), (margin, margin))
         self._images = np.pad(images, border, mode="reflect") if margin else images
@@ -78,6 +79,10 @@ class ArraySplit(Split):
             at = self._margin
             return self._images[indices, :, at : at + height, at : at + width]
         shifts, flips = crop_draws(len(self), 2 * self._margin + 1, key)
+        if self._augment == "crop_alternate":
+            seed, epoch = key
+            _, first = crop_draws(len(self), 2 * self._margin + 1, (seed, 0))
+            flips = first ^ (epoch % 2 == 1)
         flip = flips[indices]
         if self._margin:
             windows = sliding_window_view(self._images, self._side, (2, 3))  # type: ignore[call-overload]

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from ms_eff.data.pictures import as_png
 from ms_eff.data.randomness import RngKey
 
 __all__ = ["Batch", "DataSet", "Split", "affine"]
@@ -23,19 +24,23 @@ class Split(ABC):
     Attributes:
         labels: (N,) int32 class of each sample.
         classes: name of each class.
-        image_shape: (C, H, W) of one sample as the model sees it.
+        image_shape: of one sample as the model sees it: (C, H, W); of a clip (T, C, H, W); of a
+            text (3, L).
         workers: threads that a batch is worth; in-memory sets need one.
         damaged: samples found unreadable so far and replaced (`data.corrupt: skip`).
         columns: names of the arrays that `batch` returns.
+        lengths: (N,) what each sample alone would be padded to, where batches of several lengths
+            are possible; else None.
     """
 
     columns: ClassVar[tuple[str, ...]] = ("image", "label")
+    lengths: NDArray[np.int64] | None = None
 
     def __init__(
         self,
         labels: NDArray[np.int32],
         classes: tuple[str, ...],
-        image_shape: tuple[int, int, int],
+        image_shape: tuple[int, ...],
         workers: int = 1,
     ) -> None:
         self.labels = labels
@@ -52,6 +57,15 @@ class Split(ABC):
         """Number of classes."""
         return len(self.classes)
 
+    def stand_ins(self, index: int) -> list[int]:
+        """Return the samples of the same class: itself, those after it, then from the start.
+
+        In this order they replace a damaged one: shapes and class balance stay, and the choice
+        depends on the files alone.
+        """
+        same = np.flatnonzero(self.labels == self.labels[index])
+        return [int(at) for at in np.roll(same, -int(np.searchsorted(same, index)))]
+
     @abstractmethod
     def batch(self, indices: NDArray[np.int64], key: RngKey | None = None) -> Batch:
         """Return the samples `indices`, in that order.
@@ -62,8 +76,12 @@ class Split(ABC):
                 looks like depends on the key and its own index only, never on its batch.
 
         Returns:
-            (B, C, H, W) float32 normalised images and (B,) int32 labels.
+            (B, C, H, W) float32 normalised images, or (B, T, C, H, W) clips, and (B,) int32 labels.
         """
+
+    def cut(self, batch: Batch, length: int) -> Batch:
+        """Return a batch at one of the split's `lengths`; only splits that have some are asked."""
+        return batch
 
 
 @dataclass(frozen=True)
@@ -92,9 +110,14 @@ class DataSet:
         return self.train.classes
 
     @property
-    def image_shape(self) -> tuple[int, int, int]:
-        """(C, H, W) of one sample as the model sees it."""
+    def image_shape(self) -> tuple[int, ...]:
+        """Shape of one sample as the model sees it; see `Split`."""
         return self.train.image_shape
+
+    def show(self, index: int) -> dict[str, str]:
+        """Return a training sample for a report: `{"png": base64}`."""
+        image = self.train.batch(np.array([index]))[0][0]
+        return {"png": as_png(image, self.mean, self.std)}
 
 
 def affine(

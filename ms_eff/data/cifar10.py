@@ -18,7 +18,7 @@ from ms_eff.data.order import balanced_subset
 from ms_eff.data.settings import DataSettings
 from ms_eff.errors import DataError
 
-__all__ = ["find_folder", "load", "read_records"]
+__all__ = ["find_folder", "load", "read_records", "train_files"]
 
 SIDE = 32
 RECORD = 1 + 3 * SIDE * SIDE
@@ -67,7 +67,7 @@ def load(settings: DataSettings) -> DataSet:
             workers=settings.workers or 1,
         )
 
-    train = split(_train_files(folder), settings.augment, settings.train_limit, "data.train_limit")
+    train = split(train_files(folder), settings.augment, settings.train_limit, "data.train_limit")
     test = split([folder / TEST_FILE], "none", settings.test_limit, "data.test_limit")
     return DataSet("cifar10", train, test, mean, std)
 
@@ -123,7 +123,12 @@ def class_names(folder: Path) -> tuple[str, ...]:
     return names
 
 
-def _train_files(folder: Path) -> list[Path]:
+def train_files(folder: Path) -> list[Path]:
+    """Return the files with training images that are there.
+
+    Raises:
+        DataError: there is none.
+    """
     there = [folder / name for name in TRAIN_FILES if (folder / name).exists()]
     if not there:
         raise DataError(

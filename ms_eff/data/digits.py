@@ -13,7 +13,7 @@ from ms_eff.data.base import DataSet
 from ms_eff.data.order import balanced_subset
 from ms_eff.data.settings import DataSettings
 
-__all__ = ["load", "test_mask"]
+__all__ = ["load", "read", "statistics_of", "test_mask"]
 
 SIDE = 8
 PEAK = 16.0  # the set counts ink from 0 to 16
@@ -21,13 +21,9 @@ PEAK = 16.0  # the set counts ink from 0 to 16
 
 def load(settings: DataSettings) -> DataSet:
     """Return the digits, 1,437 to train and 360 to test."""
-    from sklearn.datasets import load_digits
-
-    bunch = load_digits()
-    images = bunch.images.astype(np.float32)[:, None]
-    labels = bunch.target.astype(np.int32)
+    images, labels = read()
     in_test = test_mask(labels)
-    mean, std = settings.statistics(*_statistics(images[~in_test]))
+    mean, std = settings.statistics(*statistics_of(images[~in_test]))
 
     def split(which: NDArray[np.bool_], augment: str, limit: int | None, key: str) -> ArraySplit:
         chosen = np.flatnonzero(which)
@@ -50,6 +46,14 @@ def load(settings: DataSettings) -> DataSet:
     return DataSet("digits", train, test, mean, std)
 
 
+def read() -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Return (1797, 1, 8, 8) pictures, ink from 0 to 16, and (1797,) digits."""
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    return bunch.images.astype(np.float32)[:, None], bunch.target.astype(np.int32)
+
+
 def test_mask(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Return which samples test: every fifth of the samples sorted by class, 360 of 1,797.
 
@@ -63,6 +67,7 @@ def test_mask(labels: NDArray[np.int32]) -> NDArray[np.bool_]:
     return mask
 
 
-def _statistics(images: NDArray[np.float32]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+def statistics_of(images: NDArray[np.float32]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return mean and standard deviation of such pictures, in units of 0 to 1."""
     pixels = images.astype(np.float64) / PEAK
     return (float(pixels.mean()),), (float(pixels.std()),)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import os
 import struct
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +27,7 @@ from ms_eff.data.transforms import (
 )
 from ms_eff.errors import DataError
 
-__all__ = ["FolderSplit", "load", "scan"]
+__all__ = ["FolderSplit", "load", "same_classes", "scan", "test_folder"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 TEST_FOLDERS = ("val", "test")
@@ -48,8 +47,8 @@ def load(settings: DataSettings) -> DataSet:
         DataError: a folder is missing or empty, or the splits have different classes.
     """
     root = Path(settings.root or ".")
-    folders = (root / "train", _test_folder(root))
-    classes = _same_classes(*folders)
+    folders = (root / "train", test_folder(root))
+    classes = same_classes(*folders)
     mean, std = settings.statistics(MEAN, STD)
 
     def split(folder: Path, augment: str, limit: int | None, key: str) -> FolderSplit:
@@ -150,7 +149,7 @@ class FolderSplit(Split):
         rng = generator(Stream.SAMPLE, *key, index) if key is not None else None
         if not self._skip_damaged:
             return self._decode(index, rng)
-        for candidate in self._stand_ins(index):
+        for candidate in self.stand_ins(index):
             if candidate in self.damaged:
                 continue
             try:
@@ -163,13 +162,6 @@ class FolderSplit(Split):
             f"{os.path.dirname(self.paths[index])}: expected readable pictures of class '{name}', "
             "found all of them damaged; get the class again"
         )
-
-    def _stand_ins(self, index: int) -> Iterator[int]:
-        """Yield the samples of the same class: itself, those after it, then from the start."""
-        yield index
-        same = np.flatnonzero(self.labels == self.labels[index])
-        for candidate in np.roll(same, -int(np.searchsorted(same, index)))[1:]:
-            yield int(candidate)
 
     def _decode(self, index: int, rng: np.random.Generator | None) -> NDArray[np.uint8]:
         path = self.paths[index]
@@ -204,14 +196,20 @@ def _reason(error: BaseException) -> str:
     return system or f"{type(error).__name__}: {error}".splitlines()[0]
 
 
-def _test_folder(root: Path) -> Path:
+def test_folder(root: Path) -> Path:
+    """Return root/val, or else root/test."""
     for name in TEST_FOLDERS:
         if (root / name).is_dir():
             return root / name
     return root / TEST_FOLDERS[0]  # named in the error of whoever looks into it
 
 
-def _same_classes(train: Path, test: Path) -> tuple[str, ...]:
+def same_classes(train: Path, test: Path) -> tuple[str, ...]:
+    """Return the names of the class folders, sorted.
+
+    Raises:
+        DataError: a folder is missing, has fewer than 2 classes, or not those of the other.
+    """
     found = [_class_folders(folder) for folder in (train, test)]
     for one, other, at in ((found[0], found[1], test), (found[1], found[0], train)):
         missing = sorted(set(one) - set(other))

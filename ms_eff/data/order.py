@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ms_eff.data.randomness import Stream, generator
 from ms_eff.errors import DataError
 
-__all__ = ["balanced_subset", "batch_indices", "epoch_order", "steps_per_epoch"]
+__all__ = ["balanced_subset", "batch_indices", "by_length", "epoch_order", "steps_per_epoch"]
 
 
 def steps_per_epoch(
@@ -39,6 +39,35 @@ def epoch_order(
     [0, 1, 2, 3]
     """
     return generator(Stream.ORDER, seed, epoch).permutation(indices) if shuffle else indices
+
+
+def by_length(
+    order: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    together: int,
+    rng: np.random.Generator | None,
+) -> NDArray[np.int64]:
+    """Reorder an epoch so that samples of a step are of like length.
+
+    The steps are as many as without. Those that fill no whole step stay at the end, so that which
+    samples `drop_last` leaves out has nothing to do with their lengths.
+
+    Args:
+        order: (n,) samples in random order.
+        lengths: (N,) of every sample of the split.
+        together: samples of a step, all workers' together.
+        rng: orders the steps; None leaves them in order of length (evaluation), all samples
+            sorted.
+
+    >>> by_length(np.arange(4), np.array([9, 1, 9, 1]), together=2, rng=None).tolist()
+    [1, 3, 0, 2]
+    """
+    whole = len(order) if rng is None else len(order) // together * together
+    body, rest = order[:whole], order[whole:]
+    body = body[np.argsort(lengths[body], kind="stable")]
+    if rng is not None:
+        body = rng.permutation(body.reshape(-1, together)).ravel()
+    return np.concatenate([body, rest])
 
 
 def batch_indices(

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ms_eff.data.base import Batch, Split
-from ms_eff.data.order import batch_indices, epoch_order, steps_per_epoch
-from ms_eff.data.randomness import RngKey
+from ms_eff.data.order import batch_indices, by_length, epoch_order, steps_per_epoch
+from ms_eff.data.randomness import RngKey, Stream, generator
 from ms_eff.errors import ConfigError, DataError
 
 __all__ = ["BatchDataset", "batches"]
@@ -70,7 +70,8 @@ def batches(
             not be counted (filling; in evaluation also the stand-in of a damaged picture).
 
     Returns:
-        columns `image` (B, C, H, W) float32, `label` (B,) int32 and `index`.
+        the split's columns, `image` (B, C, H, W) float32 and `label` (B,) int32, and `index`. Where
+        the split has `lengths`, a step has the longest of its samples, on every worker.
 
     Raises:
         ConfigError: an argument is out of range.
@@ -85,13 +86,18 @@ def batches(
             "batches: with_index=False cannot tell samples from filling in the last batch; "
             "use with_index=True or drop_last=True"
         )
+    shuffle = train if shuffle is None else shuffle
+    order = epoch_order(chosen, seed=seed, epoch=epoch, shuffle=shuffle)
+    together = batch_size * world_size
+    if split.lengths is not None:
+        rng = generator(Stream.ORDER, seed, epoch, sample=1) if shuffle else None
+        order = by_length(order, split.lengths, together, rng)
     source = _Source(
         split,
-        order=epoch_order(
-            chosen, seed=seed, epoch=epoch, shuffle=train if shuffle is None else shuffle
-        ),
+        order=order,
         steps=range(start_batch, steps),
         place=partial(batch_indices, batch_size=batch_size, rank=rank, world_size=world_size),
+        together=together,
         key=(seed, epoch) if train else None,
         workers=split.workers if workers is None else workers,
         with_index=with_index,
@@ -172,6 +178,7 @@ class _Source:
         order: NDArray[np.int64],
         steps: range,
         place: partial[tuple[NDArray[np.int64], NDArray[np.bool_]]],
+        together: int,
         key: RngKey | None,
         workers: int,
         with_index: bool,
@@ -182,6 +189,7 @@ class _Source:
         self._order = order
         self._steps = steps
         self._place = place
+        self._together = together
         self._key = key
         self._with_index = with_index
         self._pool = ThreadPoolExecutor(workers, "ms_eff-data") if workers > 1 else None
@@ -199,6 +207,9 @@ class _Source:
     def _row(self, step: int) -> Batch:
         samples, counts = self._place(self._order, step)
         arrays = self._arrays(samples)
+        if self._split.lengths is not None:
+            everybody = self._order[step * self._together : (step + 1) * self._together]
+            arrays = self._split.cut(arrays, int(self._split.lengths[everybody].max()))
         if not self._with_index:
             return arrays
         if self._key is None and self._split.damaged:  # known only now that they were decoded

@@ -25,6 +25,8 @@ class Stream(IntEnum):
     AUGMENT = 1
     SAMPLE = 2
     SYNTHETIC = 3
+    MOTION = 4
+    SUBSET = 5
 
 
 def generator(stream: Stream, seed: int, epoch: int = 0, sample: int = 0) -> np.random.Generator:

@@ -13,7 +13,12 @@ _LOADERS = {
     "digits": "ms_eff.data.digits",
     "cifar10": "ms_eff.data.cifar10",
     "image_folder": "ms_eff.data.image_folder",
+    "motion_cifar10": "ms_eff.data.motion",
+    "motion_digits": "ms_eff.data.motion",
+    "video_folder": "ms_eff.data.video",
+    "ucf101": "ms_eff.data.ucf101",
     "synthetic": "ms_eff.data.synthetic",
+    "text": "ms_eff.data.text",
 }
 
 

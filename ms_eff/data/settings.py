@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from ms_eff.data.tables import Column
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.section import Section
+from ms_eff.sources import MINILM
 
 __all__ = ["DATA_SETS", "Augment", "DataSettings", "Normalize", "check_name"]
 
-Augment = Literal["none", "flip", "crop_flip", "imagenet"]
+Augment = Literal["none", "flip", "crop_flip", "crop_alternate", "imagenet"]
 
-# per data set: the keys that only some sets take, with their defaults (None: must be given)
+# per data set: the keys that only some sets take, with their defaults; None must be given, an
+# ellipsis may be left out
 _OWN_KEYS: dict[str, dict[str, Any]] = {
     "digits": {"interpolation": "bilinear"},
     "cifar10": {"root": None, "interpolation": "bilinear"},
     "image_folder": {"root": None, "corrupt": "error"},
+    "motion_cifar10": {"root": None, "frames": 16, "task": "direction"},
+    "motion_digits": {"frames": 16, "task": "direction"},
+    "video_folder": {"root": None, "frames": 16, "corrupt": "error"},
+    "ucf101": {"root": None, "frames": 16, "corrupt": "error", "fold": 1},
     "synthetic": {
         "train_size": 2048,
         "test_size": 512,
@@ -26,16 +33,33 @@ _OWN_KEYS: dict[str, dict[str, Any]] = {
         "channels": 3,
         "seed": 0,
     },
+    "text": {
+        "root": None,
+        "tokenizer": None,
+        "train_file": "train.tsv",
+        "test_file": "test.tsv",
+        "text_column": 0,
+        "pair_column": ...,
+        "label_column": 1,
+        "buckets": (16, 32, 48, 64, 96, 128),
+    },
 }
+# keys of pictures that text has no use for
+_OF_IMAGES = ("image_size", "augment", "normalize")
 # per data set: defaults of keys that all sets take
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"image_size": 8, "augment": "none"},
     "cifar10": {"image_size": 32, "augment": "crop_flip"},
     "image_folder": {"image_size": 224, "augment": "imagenet"},
+    "motion_cifar10": {"image_size": 32, "augment": "none"},
+    "motion_digits": {"image_size": 32, "augment": "none"},
+    "video_folder": {"image_size": 112, "augment": "crop_flip"},
+    "ucf101": {"image_size": 112, "augment": "crop_flip"},
     "synthetic": {"image_size": 32, "augment": "none"},
+    "text": {},
 }
-_NATIVE_SIZE = {"digits": 8, "cifar10": 32}
-_CHANNELS = {"digits": 1, "cifar10": 3, "image_folder": 3}
+_NATIVE_SIZE = {"digits": 8, "cifar10": 32, "motion_cifar10": 32, "motion_digits": 8}
+_CHANNELS = {"digits": 1, "motion_digits": 1}  # the others have 3
 
 DATA_SETS = tuple(_DEFAULTS)
 
@@ -55,32 +79,51 @@ class Normalize(Section):
 
 
 class DataSettings(Section):
-    """Which images, how large, how many, how augmented. Null takes the data set's own default.
+    """Which samples, how large, how many, how augmented. Null takes the data set's own default.
 
     Attributes:
         name: `digits` (scikit-learn's, needs no file), `cifar10` (official binary layout),
-            `image_folder` (root/train/<class>/*.jpg and root/val or test), `synthetic`.
-        root: folder of `cifar10` or `image_folder`.
-        image_size: side in pixels; `digits` and `cifar10`: a multiple of 8 and 32.
+            `image_folder` (root/train/<class>/*.jpg and root/val or test), `synthetic`. Clips:
+            `motion_cifar10` and `motion_digits` (their pictures, moving), `video_folder`
+            (root/train/<class>/ with mp4 or avi files, or folders of frames), `ucf101` (official
+            layout). `text`: tables of labelled texts.
+        root: folder of the files, for those that have some.
+        image_size: side in pixels; a multiple of 8 for digits, of 32 for CIFAR-10.
         interpolation: `digits`, `cifar10`: how to enlarge.
         batch_size: per worker.
         eval_batch_size: per worker; null: as `batch_size`.
         augment: of training images. `flip`: mirrored at random; `crop_flip`: shifted by up to an
             eighth of the side (4 pixels at 32) and mirrored, for image folders a random crop of the
-            resized picture; `imagenet`: random resized crop and mirror, image folders only.
+            resized picture; `crop_alternate`: as `crop_flip`, but each picture is mirrored in every
+            other epoch instead of at random (airbench, arXiv:2404.00498), not for image folders;
+            `imagenet`: random resized crop and mirror, image folders only. All frames of a clip
+            alike; moving pictures take none, since a mirror turns a motion.
         train_limit: train on the first so many images, evenly over the classes; null: all.
         test_limit: likewise for the test split.
         drop_last: training leaves out the samples that fill no whole batch. Otherwise the last
             batch is filled up and the filling is marked by index -1.
-        workers: threads that prepare a batch; null: one, or one a core for image folders.
+        workers: threads that prepare a batch; null: one, or one a core for image folders. For
+            videos, processes that decode; 0: none.
         normalize: mean and std in place of the data set's own.
-        corrupt: `image_folder`: `error` stops at an unreadable file, `skip` replaces it by the next
-            readable one of its class, counts it, and leaves it out of evaluation.
+        corrupt: `image_folder`, videos: `error` stops at an unreadable file, `skip` replaces it by
+            the next readable one of its class, counts it, and leaves it out of evaluation.
+        frames: clips: frames a clip, T.
+        task: moving pictures: `direction`, eight directions at two speeds; or `reversal`, whether
+            the frames come in their order or backwards.
+        fold: `ucf101`: which of the three published splits.
         train_size: `synthetic`: training images.
         test_size: `synthetic`: test images.
         num_classes: `synthetic`.
         channels: `synthetic`.
         seed: `synthetic`: another seed, another data set.
+        tokenizer: `text`: a `tokenizer.json` in Hugging Face's format.
+        train_file: `text`: table below `root`: .tsv or .txt (tabs, no quotes), .csv, .jsonl.
+        test_file: `text`: likewise.
+        text_column: `text`: a name in the table's header, or a number from 0 if it has none.
+        pair_column: `text`: second text of a pair; null: there are no pairs.
+        label_column: `text`: the classes, words or numbers.
+        buckets: `text`: lengths in tokens that batches are padded to, rising; each is compiled
+            once. Longer texts are cut at the last one.
     """
 
     name: str = "digits"
@@ -93,14 +136,24 @@ class DataSettings(Section):
     train_limit: int | None = Field(None, ge=1)
     test_limit: int | None = Field(None, ge=1)
     drop_last: bool = True
-    workers: int | None = Field(None, ge=1)
+    workers: int | None = Field(None, ge=0)
     normalize: Normalize | None = None
     corrupt: Literal["error", "skip"] | None = None
+    frames: int | None = Field(None, ge=1)
+    task: Literal["direction", "reversal"] | None = None
+    fold: int | None = Field(None, ge=1, le=3)
     train_size: int | None = Field(None, ge=1)
     test_size: int | None = Field(None, ge=1)
     num_classes: int | None = Field(None, ge=2)
     channels: int | None = Field(None, ge=1)
     seed: int | None = Field(None, ge=0)
+    tokenizer: Path | None = None
+    train_file: str | None = None
+    test_file: str | None = None
+    text_column: Column | None = None
+    pair_column: Column | None = None
+    label_column: Column | None = None
+    buckets: tuple[Annotated[int, Field(ge=4)], ...] | None = Field(None, min_length=1)
 
     @model_validator(mode="before")
     @classmethod
@@ -111,7 +164,8 @@ class DataSettings(Section):
         check_name(name)
         said = {key: value for key, value in given.items() if value is not None}
         _check_own_keys(name, said)
-        return {**_OWN_KEYS[name], **_DEFAULTS[name], **said}
+        own = {key: default for key, default in _OWN_KEYS[name].items() if default is not ...}
+        return {**own, **_DEFAULTS[name], **said}
 
     @model_validator(mode="after")
     def _fits_the_set(self) -> DataSettings:
@@ -126,13 +180,35 @@ class DataSettings(Section):
                 f"data.augment: 'imagenet' is for image_folder; {self.name} takes none, flip or "
                 "crop_flip"
             )
+        if self.augment == "crop_alternate" and self.name == "image_folder":
+            raise ConfigError("data.augment: image_folder takes no 'crop_alternate'; use crop_flip")
+        if self.name.startswith("motion") and self.augment != "none":
+            raise ConfigError(
+                f"data.augment: {self.augment!r} for {self.name}: a mirror turns a motion, and "
+                "each clip starts elsewhere in every epoch as it is; use none"
+            )
+        if self.workers == 0 and self.name not in ("video_folder", "ucf101"):
+            raise ConfigError(f"data.workers: 0 is for videos; {self.name} takes 1 or more")
         self._check_statistics()
+        if self.name == "text":
+            self._check_table()
         return self
+
+    def _check_table(self) -> None:
+        buckets = self.buckets or ()
+        if list(buckets) != sorted(set(buckets)):
+            raise ConfigError(f"data.buckets: {list(buckets)} must be rising lengths")
+        columns = (self.text_column, self.pair_column, self.label_column)
+        if len({type(column) for column in columns if column is not None}) > 1:
+            raise ConfigError(
+                f"data.text_column: columns {list(columns)}: give all by name (the table has a "
+                "header) or all by number (it has none)"
+            )
 
     @property
     def image_channels(self) -> int:
         """Channels of the images."""
-        return self.channels or _CHANNELS[self.name]
+        return self.channels or _CHANNELS.get(self.name, 3)
 
     def statistics(
         self, mean: tuple[float, ...], std: tuple[float, ...]
@@ -161,8 +237,19 @@ def check_name(name: str) -> None:
         )
 
 
+# what to give for a key that must be given: (key, whether for text)
+_GIVE = {
+    ("root", False): "the folder that holds the images",
+    ("root", True): "the folder that holds the tables",
+    ("tokenizer", True): f"a tokenizer.json; {MINILM}",
+}
+
+
 def _check_own_keys(name: str, said: dict[str, Any]) -> None:
     own = _OWN_KEYS[name]
+    for key in _OF_IMAGES if name == "text" else ():
+        if key in said and said[key] != "none":
+            raise ConfigError(f"data.{key}: text takes no '{key}'; leave it out")
     for key in said:
         takers = [other for other in DATA_SETS if key in _OWN_KEYS[other]]
         if takers and key not in own:
@@ -171,4 +258,4 @@ def _check_own_keys(name: str, said: dict[str, Any]) -> None:
             )
     for key, default in own.items():
         if default is None and key not in said:
-            raise ConfigError(f"data.{key}: {name} needs it; give the folder that holds the images")
+            raise ConfigError(f"data.{key}: {name} needs it; give {_GIVE[key, name == 'text']}")

@@ -18,7 +18,7 @@ from ms_eff.section import Section
 if TYPE_CHECKING:
     from ms_eff.train.step import Step
 
-__all__ = ["EpochEnd", "Method", "ModelContext", "StepEnd"]
+__all__ = ["EpochEnd", "Method", "ModelContext", "RunStart", "StepBegin", "StepEnd"]
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,48 @@ class ModelContext:
         calibration: yields (images, labels) NumPy batches of training data without augmentation.
         loss: the training loss, (outputs, labels) -> scalar.
         trained: whether the weights are worth keeping (loaded or trained before).
+        precision: the level the model is to be trained at: `O0`, `O2` or `O3`.
     """
 
     input_shape: tuple[int, ...]
     calibration: Callable[[], Iterator[tuple[np.ndarray, np.ndarray]]] | None = None
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
     trained: bool = False
+    precision: str = "O0"
+
+
+@dataclass(frozen=True)
+class RunStart:
+    """What a method may need to know of a run before its first step.
+
+    Attributes:
+        labels: (N,) class of each training sample.
+        classes: name of each class.
+        batch_size: samples in a batch of this worker.
+        counted: how many of so many samples an epoch really trains on (`data.drop_last`).
+        show: a training sample for the report: `{"text": ...}` or `{"png": base64}`.
+        tell: says a line to the user.
+    """
+
+    labels: np.ndarray
+    classes: tuple[str, ...]
+    batch_size: int
+    counted: Callable[[int], int]
+    show: Callable[[int], dict[str, str]]
+    tell: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class StepBegin:
+    """What comes next, for methods that watch steps.
+
+    Attributes:
+        epoch: from 0.
+        indices: (B,) sample indices of this worker's batch; -1 marks filling.
+    """
+
+    epoch: int
+    indices: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -45,8 +81,9 @@ class StepEnd:
     Attributes:
         epoch: from 0.
         step: steps done since the start of training, this one included.
-        indices: (B,) sample indices of this batch.
-        outputs: the model's outputs for it (a Tensor: reading it waits for the device).
+        indices: (B,) sample indices of this step, all workers' batches in order of rank; -1 marks
+            filling.
+        outputs: the model's outputs for them (a Tensor: reading it waits for the device).
     """
 
     epoch: int
@@ -81,7 +118,8 @@ class Method:
         seed: the run's seed; all randomness of the method derives from it.
         plan: set by `change_model`: JSON that `rebuild` needs to change another copy alike, or
             None if the architecture stays. On a resumed run it is given back instead.
-        report: set by `change_model`: JSON for results and the HTML report, or None.
+        report: set by `change_model` or `on_train_end`: JSON for results and the HTML report, or
+            None.
         epochs: set by the trainer before anything else: how many epochs the run has.
     """
 
@@ -92,13 +130,25 @@ class Method:
     epochs: int = 0
 
     # of the class: the key in a config; what results call the changed model; names of methods
-    # that it cannot be combined with; whether on_step_end needs outputs (turns sinking off)
+    # that it cannot be combined with; whether it watches every step (turns sinking off); whether it
+    # counts on a number of epochs, which a time budget leaves open
     name: ClassVar[str] = ""
     stage: ClassVar[str] = "compressed"
     conflicts: ClassVar[Sequence[str]] = ()
     watches_steps: ClassVar[bool] = False
+    counts_epochs: ClassVar[bool] = False
+
+    def excludes(self) -> Sequence[str]:
+        """Return the names of methods that it cannot be combined with, as it is set."""
+        return self.conflicts
+
+    def on_start(self, run: RunStart) -> None:
+        """Look at the run before its first step, or before it is resumed."""
 
     # 1. the model
+    def check(self, context: ModelContext) -> None:
+        """Refuse at start what `change_model` would refuse hours later, such as a missing file."""
+
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Return the changed network; the given one is not used again."""
         return model
@@ -118,11 +168,17 @@ class Method:
         return step
 
     # 3. step and epoch ends
+    def on_step_begin(self, event: StepBegin) -> None:
+        """Prepare for one step (only if `watches_steps`)."""
+
     def on_step_end(self, event: StepEnd) -> None:
         """Look at one step (only if `watches_steps`)."""
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Act between two epochs."""
+
+    def on_train_end(self) -> None:
+        """Conclude, once the last epoch is over (now or in an earlier call); may set `report`."""
 
     # 4. the data
     def subset_size(self, epoch: int, size: int) -> int:

@@ -23,10 +23,33 @@ METHODS: dict[str, tuple[str, str]] = {
         "ms_eff.methods.skipvit.settings:SkipViTSettings",
         "ms_eff.methods.skipvit.method:SkipViT",
     ),
+    "spatiotemporal": (
+        "ms_eff.methods.spatiotemporal.settings:SpatiotemporalSettings",
+        "ms_eff.methods.spatiotemporal.method:Spatiotemporal",
+    ),
+    "swiftlearn": (
+        "ms_eff.methods.swiftlearn.settings:SwiftLearnSettings",
+        "ms_eff.methods.swiftlearn.method:SwiftLearn",
+    ),
     "lowrank": (
         "ms_eff.methods.lowrank.settings:LowRankSettings",
         "ms_eff.methods.lowrank.method:LowRank",
     ),
+    **{
+        name: (
+            f"ms_eff.methods.small_data.settings:{method}Settings",
+            f"ms_eff.methods.small_data.method:{method}",
+        )
+        for name, method in (
+            ("sam", "SAM"),
+            ("gradient_centralization", "GradientCentralization"),
+            ("patch_whitening", "PatchWhitening"),
+            ("meta_learning", "MetaLearning"),
+            ("ghost_batch_norm", "GhostBatchNorm"),
+            ("progressive_freezing", "ProgressiveFreezing"),
+            ("progressive_resizing", "ProgressiveResizing"),
+        )
+    },
 }
 
 
@@ -40,11 +63,16 @@ def method_class(name: str) -> type[Method]:
     return _load(name, 1)
 
 
-def check_conflicts(methods: list[Method]) -> None:
-    """Refuse two methods that cannot work together, naming both."""
+def check_conflicts(methods: list[Method], time_budget: bool = False) -> None:
+    """Refuse two methods that cannot work together, or one and a time budget, naming both."""
     for first in methods:
+        if time_budget and first.counts_epochs:
+            raise ConfigError(
+                f"train.time_budget: '{first.name}' counts on a number of epochs, which a time "
+                "budget leaves open; drop one"
+            )
         for second in methods:
-            if second.name in first.conflicts:
+            if second.name in first.excludes():
                 raise ConfigError(
                     f"methods: '{first.name}' and '{second.name}' cannot be combined; drop one"
                 )

@@ -10,8 +10,25 @@ from mindspore import nn, ops
 
 from ms_eff.models.heads import HeadLayout, head_layout
 from ms_eff.models.initial import projection
+from ms_eff.models.row_sums import softmax
 
-__all__ = ["Attention", "AttentionCore"]
+__all__ = ["SHARING", "Attention", "AttentionCore", "RepeatingCore", "attention_core"]
+
+# How projections are shared, by backend: whichever `python -m ms_eff.bench.sharing` finds faster.
+# Only CPUs are measured; others take what copies least until somebody measures them.
+SHARING = {"CPU": "broadcast", "Ascend": "broadcast", "GPU": "broadcast"}
+
+
+def attention_core(layout: HeadLayout, head_dim: int, sharing: str | None = None) -> AttentionCore:
+    """Return the core that is faster on the backend in use; both compute the same.
+
+    Args:
+        layout: which query meets which key and value.
+        head_dim: channels of a head.
+        sharing: `broadcast` or `repeat`; by default what `SHARING` says.
+    """
+    chosen = sharing or SHARING[ms.get_context("device_target")]
+    return (RepeatingCore if chosen == "repeat" else AttentionCore)(layout, head_dim)
 
 
 class AttentionCore(nn.Cell):
@@ -32,11 +49,13 @@ class AttentionCore(nn.Cell):
         self.heads, self.head_dim = layout.heads, head_dim
         self.queries, self.keys = layout.queries, layout.keys
         self.copies, self.interleaved = layout.query_copies, layout.interleaved
+        # keys that the products have as their batch
+        self.batch = layout.keys
         self.scale = 1.0 / math.sqrt(head_dim)
         self.parts = _Parts((self.queries * head_dim, self.keys * head_dim))
         self.scores = ops.BatchMatMul(transpose_b=True)
         self.mix = ops.BatchMatMul()
-        self.softmax = ops.Softmax(-1)
+        self.softmax = softmax()
 
     def construct(
         self, qkv: ms.Tensor, mask: ms.Tensor | None = None
@@ -46,7 +65,7 @@ class AttentionCore(nn.Cell):
         Args:
             qkv: ``(B, N, (#Q + 2 #KV) head_dim)``: all queries, then all keys, then all values.
             mask: added to the scores, broadcast to ``(B, heads, N, N)`` with one axis for all
-                heads; None attends everywhere.
+                heads; None attends everywhere. See `ms_eff.models.masks`.
 
         Returns:
             ``(B, N, heads * head_dim)``, heads in order, and the attention ``(B, heads, N, N)``,
@@ -55,13 +74,13 @@ class AttentionCore(nn.Cell):
         tokens = qkv.shape[1]
         q, k, v = self.parts(qkv)
         q = self._stacked(self._heads(q * self.scale, self.queries))
-        scores = self.scores(q, self._heads(k, self.keys))
+        scores = self.scores(q, self._keys(k))
         weights = ops.reshape(scores, (-1, self.heads, tokens, tokens))
         if mask is not None:
-            weights = weights + mask
+            weights = weights + mask.astype(weights.dtype)
         weights = self.softmax(weights)
-        rows = ops.reshape(weights, (-1, self.keys, self.heads // self.keys * tokens, tokens))
-        y = self._in_order(self.mix(rows, self._heads(v, self.keys)), tokens)
+        rows = ops.reshape(weights, (-1, self.batch, self.heads // self.batch * tokens, tokens))
+        y = self._in_order(self.mix(rows, self._keys(v)), tokens)
         return ops.reshape(y, (-1, tokens, self.heads * self.head_dim)), weights
 
     def own_macs(self, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
@@ -74,14 +93,15 @@ class AttentionCore(nn.Cell):
         x = ops.reshape(x, (-1, x.shape[1], count, self.head_dim))
         return ops.transpose(x, (0, 2, 1, 3))
 
+    def _keys(self, x: ms.Tensor) -> ms.Tensor:
+        """Bring keys or values to the batch of the products: ``(B, #KV, N, d)``, as they are."""
+        return self._heads(x, self.keys)
+
     def _stacked(self, q: ms.Tensor) -> ms.Tensor:
         """Stack the queries of each key: ``(B, #Q, N, d)`` to ``(B, #KV, h / #KV * N, d)``."""
         tokens = q.shape[2]
-        outer, inner = self.copies
-        if outer * inner > 1:
-            q = ops.reshape(q, (-1, 1, self.queries, 1, tokens * self.head_dim))
-            q = ops.tile(q, (1, outer, 1, inner, 1))
-        return ops.reshape(q, (-1, self.keys, self.heads // self.keys * tokens, self.head_dim))
+        q = _repeated(q, self.copies)
+        return ops.reshape(q, (-1, self.batch, self.heads // self.batch * tokens, self.head_dim))
 
     def _in_order(self, y: ms.Tensor, tokens: int) -> ms.Tensor:
         """Bring ``(B, #KV, h / #KV * N, d)`` to ``(B, N, ...)`` with the heads in order."""
@@ -89,6 +109,24 @@ class AttentionCore(nn.Cell):
             y = ops.reshape(y, (-1, self.keys, self.heads // self.keys, tokens, self.head_dim))
             return ops.transpose(y, (0, 3, 2, 1, 4))
         return ops.transpose(ops.reshape(y, (-1, self.heads, tokens, self.head_dim)), (0, 2, 1, 3))
+
+
+class RepeatingCore(AttentionCore):
+    """The same with one copy a head of whatever is shared: plain attention from there on.
+
+    The attention it returns has the heads in their own order.
+    """
+
+    def __init__(self, layout: HeadLayout, head_dim: int) -> None:
+        super().__init__(layout, head_dim)
+        self.copies, self.key_copies = layout.repeats
+        self.batch, self.interleaved = layout.heads, False
+
+    def _keys(self, x: ms.Tensor) -> ms.Tensor:
+        """Bring keys or values to ``(B, heads, N, d)``, a copy a head."""
+        tokens = x.shape[1]
+        x = _repeated(self._heads(x, self.keys), self.key_copies)
+        return ops.reshape(x, (-1, self.heads, tokens, self.head_dim))
 
 
 class Attention(nn.Cell):
@@ -108,7 +146,7 @@ class Attention(nn.Cell):
         self.layout = layout or head_layout("mha", heads)
         self.dim, self.heads, self.head_dim = dim, heads, dim // heads
         self.qkv = projection(rng, dim, self.layout.projections * self.head_dim)
-        self.core = AttentionCore(self.layout, self.head_dim)
+        self.core = attention_core(self.layout, self.head_dim)
         self.proj = projection(rng, dim, dim)
 
     def construct(self, x: ms.Tensor, mask: ms.Tensor | None = None) -> ms.Tensor:
@@ -144,3 +182,12 @@ class _Parts(nn.Cell):
         dout: tuple[ms.Tensor, ms.Tensor, ms.Tensor],
     ) -> tuple[ms.Tensor]:
         return (ops.concat(dout, -1),)
+
+
+def _repeated(x: ms.Tensor, times: tuple[int, int]) -> ms.Tensor:
+    """Copy ``(B, n, N, d)`` along n, as a whole and each beside itself; other axes are merged."""
+    outer, inner = times
+    if outer * inner == 1:
+        return x
+    x = ops.reshape(x, (-1, 1, x.shape[1], 1, x.shape[2] * x.shape[3]))
+    return ops.tile(x, (1, outer, 1, inner, 1))

@@ -100,6 +100,15 @@ class HeadLayout:
         inner = int(np.argmax(np.append(flat, -1) != flat[0]))  # length of the first run
         return len(flat) // (self.queries * inner), inner
 
+    @property
+    def repeats(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """How often queries, and keys, stand to give one a head: as a whole, each beside itself.
+
+        >>> head_layout("gqkva", 6, (2, 3)).repeats
+        ((1, 3), (2, 1))
+        """
+        return _repeats(self.q_index), _repeats(self.kv_index)
+
 
 def head_layout(kind: str, heads: int, groups: Groups = None) -> HeadLayout:
     """Return the layout of a kind of attention (arXiv:2311.03426, table 1).
@@ -150,6 +159,11 @@ def check_groups(kind: str, groups: Groups) -> None:
 
 def _layout(q_index: np.ndarray, kv_index: np.ndarray) -> HeadLayout:
     return HeadLayout(tuple(q_index.tolist()), tuple(kv_index.tolist()))
+
+
+def _repeats(index: tuple[int, ...]) -> tuple[int, int]:
+    times = len(index) // (max(index) + 1)
+    return (1, times) if _outer(index) else (times, 1)
 
 
 def _outer(index: tuple[int, ...]) -> bool:

@@ -12,7 +12,17 @@ import mindspore as ms
 import numpy as np
 from mindspore import nn
 
-__all__ = ["batch_norm", "conv2d", "dense", "lecun_normal", "projection", "truncated_normal"]
+from ms_eff.models.row_sums import bias_add
+
+__all__ = [
+    "batch_norm",
+    "conv2d",
+    "conv3d",
+    "dense",
+    "lecun_normal",
+    "projection",
+    "truncated_normal",
+]
 
 
 def conv2d(
@@ -21,10 +31,12 @@ def conv2d(
     out_channels: int,
     kernel_size: int,
     stride: int = 1,
+    padded: bool = True,
 ) -> nn.Conv2d:
     """Return a bias-free "same" convolution, He-normal over fan-out (arXiv:1502.01852).
 
-    Weight shape ``(out_channels, in_channels, kernel_size, kernel_size)``.
+    Weight shape ``(out_channels, in_channels, kernel_size, kernel_size)``; without padding the map
+    shrinks.
     """
     shape = (out_channels, in_channels, kernel_size, kernel_size)
     weight = rng.standard_normal(shape, dtype=np.float32)
@@ -35,7 +47,33 @@ def conv2d(
         kernel_size,
         stride,
         pad_mode="pad",
-        padding=kernel_size // 2,
+        padding=kernel_size // 2 if padded else 0,
+        has_bias=False,
+        weight_init=ms.Tensor(weight),
+    )
+
+
+def conv3d(
+    rng: np.random.Generator,
+    in_channels: int,
+    out_channels: int,
+    kernel_size: tuple[int, int, int],
+    stride: tuple[int, int, int] = (1, 1, 1),
+) -> nn.Conv3d:
+    """Return a bias-free "same" 3D convolution, He-normal over fan-out (arXiv:1502.01852).
+
+    Weight shape ``(out_channels, in_channels, *kernel_size)``: time, height, width.
+    """
+    shape = (out_channels, in_channels, *kernel_size)
+    weight = rng.standard_normal(shape, dtype=np.float32)
+    weight *= math.sqrt(2.0 / (out_channels * math.prod(kernel_size)))
+    return nn.Conv3d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride,
+        pad_mode="pad",
+        padding=tuple(size // 2 for size in kernel_size for _ in range(2)),
         has_bias=False,
         weight_init=ms.Tensor(weight),
     )
@@ -80,6 +118,8 @@ def projection(rng: np.random.Generator, in_channels: int, out_channels: int) ->
     """Return a transformer's dense layer: weight truncated normal of std 0.02, bias zero."""
     weight = truncated_normal(rng, (out_channels, in_channels), 0.02)
     bias = np.zeros(out_channels, np.float32)
-    return nn.Dense(
+    layer = nn.Dense(
         in_channels, out_channels, weight_init=ms.Tensor(weight), bias_init=ms.Tensor(bias)
     )
+    layer.bias_add = bias_add()
+    return layer

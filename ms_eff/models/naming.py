@@ -91,6 +91,7 @@ class Naming:
         rows: tried in order; the first that fits decides.
         ignored: keys of theirs that have no counterpart here, as a regular expression.
         note: what a user of such weights should know.
+        ours_only: keys of ours that have no counterpart there, as a regular expression.
         joins: what is several arrays there; `rows` speak of the joined ones.
     """
 
@@ -98,6 +99,7 @@ class Naming:
     ignored: str = r"(?!)"
     note: str = ""
     joins: tuple[Join, ...] = ()
+    ours_only: str = r"(?!)"
 
     @cached_property
     def _ignored(self) -> re.Pattern[str]:
@@ -106,6 +108,10 @@ class Naming:
     def ignores(self, key: str) -> bool:
         """Tell whether their key is known to have no counterpart."""
         return self._ignored.search(key) is not None
+
+    def keeps(self, key: str) -> bool:
+        """Tell whether our key is known to have no counterpart."""
+        return re.search(self.ours_only, key) is not None
 
     def to_ours(self, key: str) -> str | None:
         """Return our name of their key, or None.
@@ -131,7 +137,8 @@ class Naming:
 
     def renamed(self, arrays: Arrays) -> Arrays | None:
         """Return our arrays as theirs, or None if one of them has no name there."""
-        named = {self.to_theirs(key): array for key, array in arrays.items()}
+        known = {key: array for key, array in arrays.items() if not self.keeps(key)}
+        named = {self.to_theirs(key): array for key, array in known.items()}
         if None in named:
             return None
         theirs = {str(key): array for key, array in named.items()}
@@ -245,13 +252,57 @@ def _vit_hf(prefix: str) -> Naming:
             Row("head", "classifier", PLAIN),
         ),
         ignored=r"(^|\.)(pooler\.dense\.|embeddings\.mask_token$)",
-        joins=tuple(
-            Join(
-                f"{attention}.qkv.{leaf}",
-                tuple(f"{attention}.{part}.{leaf}" for part in ("query", "key", "value")),
-            )
-            for leaf in ("weight", "bias")
+        joins=_qkv_joins(attention),
+    )
+
+
+def _qkv_joins(attention: str) -> tuple[Join, ...]:
+    """Return the joins of query, key and value that are layers of their own there."""
+    return tuple(
+        Join(
+            f"{attention}.qkv.{leaf}",
+            tuple(f"{attention}.{part}.{leaf}" for part in ("query", "key", "value")),
+        )
+        for leaf in ("weight", "bias")
+    )
+
+
+# counters of dropout, which no other library keeps with the weights
+_DRAWN = r"(^|\.)drawn$"
+
+
+def _bert_hf(prefix: str, pooler: bool) -> Naming:
+    """Return the naming of a BERT encoder below a prefix, its pooler used or ignored.
+
+    Prefixes: `bert.` of BertForSequenceClassification, none of a bare BertModel (most MiniLMs),
+    `0.auto_model.` of sentence-transformers. Early files call a normalisation's arrays gamma and
+    beta, as MindSpore does.
+    """
+    layer = f"{prefix}encoder.layer.{{b}}"
+    attention = ".attention.self"
+    norms = (
+        ("embeddings.norm", f"{prefix}embeddings.LayerNorm"),
+        ("blocks.{b}.norm1", f"{layer}.attention.output.LayerNorm"),
+        ("blocks.{b}.norm2", f"{layer}.output.LayerNorm"),
+    )
+    unused = "" if pooler else r"|(^|\.)pooler\.dense\."
+    return Naming(
+        rows=(
+            *(Row(*names, leaves) for leaves in (NORM, PLAIN) for names in norms),
+            Row("embeddings.word", f"{prefix}embeddings.word_embeddings", PLAIN),
+            Row("embeddings.position", f"{prefix}embeddings.position_embeddings", PLAIN),
+            Row("embeddings.type", f"{prefix}embeddings.token_type_embeddings", PLAIN),
+            Row("blocks.{b}.attn.qkv.weight", f"{layer}{attention}.qkv.weight", None),
+            Row("blocks.{b}.attn.qkv.bias", f"{layer}{attention}.qkv.bias", None),
+            Row("blocks.{b}.attn.proj", f"{layer}.attention.output.dense", PLAIN),
+            Row("blocks.{b}.fc1", f"{layer}.intermediate.dense", PLAIN),
+            Row("blocks.{b}.fc2", f"{layer}.output.dense", PLAIN),
+            Row("pooler", f"{prefix}pooler.dense", PLAIN),
+            Row("head", "classifier", PLAIN),
         ),
+        ignored=rf"(^|\.)embeddings\.position_ids$|^cls\.{unused}",
+        joins=_qkv_joins(attention),
+        ours_only=_DRAWN,
     )
 
 
@@ -269,11 +320,54 @@ _EFFICIENTNET = Naming(
     ignored=_COUNTER,
 )
 
+# of a torch module with the same cells
+_RESNET9 = Naming(
+    rows=(
+        *(
+            Row(f"{cell}.{leaf}", f"{cell}.{leaf}", leaves)
+            for cell in ("prep", "layer{s}", "residual{s}.block{b}")
+            for leaf, leaves in (("bn", NORM), ("conv", PLAIN))
+        ),
+        Row("fc", "fc", PLAIN),
+    ),
+    ignored=_COUNTER,
+)
+
+_R3D_NORMS = ("stem.1", *(f"{_BLOCK}.{part}.1" for part in ("conv{c}", "downsample")))
+_R3D_CONVS = ("stem.0", *(f"{_BLOCK}.{part}.0" for part in ("conv{c}", "downsample")))
+_R3D_TORCHVISION = Naming(
+    rows=(
+        *(Row(f"{name}.bn2d", name, NORM) for name in _R3D_NORMS),
+        *(Row(name, name, PLAIN) for name in (*_R3D_CONVS, "fc")),
+    ),
+    ignored=_COUNTER,
+)
+
+_INCEPTION_MIXED = ("branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3")
+_INCEPTION_A = ("branch1x1", "branch5x5_1", "branch5x5_2", *_INCEPTION_MIXED, "branch_pool")
+_INCEPTION_CELLS = (
+    *(f"Conv2d_{name}" for name in ("1a_3x3", "2a_3x3", "2b_3x3", "3b_1x1", "4a_3x3")),
+    *(f"Mixed_{name}.{part}" for name in ("5b", "5c") for part in _INCEPTION_A),
+    *(f"Mixed_5d.{part}" for part in _INCEPTION_MIXED),
+)
+_INCEPTION_FRONT = Naming(
+    rows=tuple(
+        Row(f"{cell}.{part}", f"{cell}.{part}", leaves)
+        for cell in _INCEPTION_CELLS
+        for part, leaves in (("conv", PLAIN), ("bn", NORM))
+    ),
+    ignored=_COUNTER,
+)
+
 # library -> its namings, one a family of networks
 NAMINGS: dict[str, tuple[Naming, ...]] = {
-    "torchvision": (_RESNET_TORCHVISION,),
+    "torchvision": (_RESNET_TORCHVISION, _RESNET9, _R3D_TORCHVISION, _INCEPTION_FRONT),
     "timm": (_RESNET_TORCHVISION, _VIT_TIMM),
-    "hf": (_RESNET_HF, _vit_hf("vit."), _vit_hf("")),
+    "hf": (
+        *(_RESNET_HF, _vit_hf("vit."), _vit_hf("")),
+        # of two that know as many arrays the first is taken: an unused pooler is no surprise
+        *(_bert_hf(p, pooler) for pooler in (False, True) for p in ("bert.", "", "0.auto_model.")),
+    ),
     "mindcv": (_RESNET_MINDCV,),
     "efficientnet_pytorch": (_EFFICIENTNET,),
 }

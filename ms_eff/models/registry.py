@@ -23,18 +23,34 @@ _LLAMA = (
     *("vocab_size", "dim", "depth", "heads", "kv_heads", "hidden", "head_dim"),
     *("norm_eps", "rope_base", "context", "tied", "attention_bias"),
 )
+_RESNET9 = (
+    *("num_classes", "in_channels", "width", "form"),
+    *("activation", "logit_scale", "train_norm_scale", "dirac"),
+)
+_CLIPS = ("num_classes", "in_channels", "frames", "image_size")
+_BERT = (
+    *("num_classes", "vocab", "positions"),
+    *("dim", "depth", "heads", "hidden", "pool", "dropout"),
+)
 
 # every builder takes `seed` besides: that of the initial weights
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "bert": ("ms_eff.models.bert:bert", _BERT),
+    "bert_base": ("ms_eff.models.bert:bert_base", _BERT),
+    "minilm_l6": ("ms_eff.models.bert:minilm_l6", _BERT),
+    "eco_lite": ("ms_eff.models.eco_lite:eco_lite", (*_CLIPS, "front_weights")),
+    "eco_lite_small": ("ms_eff.models.eco_lite:eco_lite_small", (*_CLIPS, "width")),
     "efficientnet_lite0": (
         "ms_eff.models.efficientnet_lite:efficientnet_lite0",
         ("num_classes", "in_channels"),
     ),
+    "r3d18": ("ms_eff.models.r3d:r3d18", (*_CLIPS, "width", "stem")),
     "resnet18": ("ms_eff.models.resnet:resnet18", _RESNET),
     "resnet34": ("ms_eff.models.resnet:resnet34", _RESNET),
     "resnet50": ("ms_eff.models.resnet:resnet50", _RESNET),
     "resnet101": ("ms_eff.models.resnet:resnet101", _RESNET),
     "resnet152": ("ms_eff.models.resnet:resnet152", _RESNET),
+    "resnet9": ("ms_eff.models.resnet9:resnet9", _RESNET9),
     "vit": ("ms_eff.models.vit:vit", _VIT),
     "vit_tiny_patch16": ("ms_eff.models.vit:vit_tiny_patch16", _VIT),
     "vit_tiny_patch32": ("ms_eff.models.vit:vit_tiny_patch32", _VIT),

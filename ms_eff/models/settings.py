@@ -23,15 +23,29 @@ class ModelSettings(Section):
         weights: file of initial weights (safetensors, .pth, .ckpt), or null for random ones.
         num_classes: outputs; left out, the caller takes the data set's.
         in_channels: channels of the input; left out, the caller takes the data set's.
-        width: ResNet: channels of the first stage (the published networks have 64).
-        stem: ResNet: `imagenet` (7x7 stride 2 and pool) or `cifar` (3x3 stride 1).
+        width: ResNet, R3D-18: channels of the first stage (the published networks have 64);
+            eco_lite_small: of the first 3D stage.
+        form: ResNet-9: `baseline` or `competition`, which settles the next three.
+        activation: ResNet-9: `relu` or `celu` (alpha 0.3).
+        logit_scale: ResNet-9: constant that the logits are multiplied by.
+        train_norm_scale: ResNet-9: whether normalisations train their scale.
+        dirac: ResNet-9: start convolutions as partial identities.
+        stem: ResNet, R3D-18: `imagenet` (7x7 stride 2, for images with a pool) or `cifar` (3x3).
         zero_init_residual: ResNet: start each block as an identity.
-        image_size: ViT: side of the images, or [height, width]; left out, the data set's.
+        image_size: ViT, networks for clips: side of the images, or [height, width]; left out, the
+            data set's.
+        frames: networks for clips: T of a clip; left out, the data set's.
+        front_weights: eco_lite: file of weights for its 2D network (torchvision's inception_v3).
         patch_size: ViT: side of a patch.
-        dim: ViT: channels of a token.
-        depth: ViT: number of blocks.
-        heads: ViT: attention heads; divide `dim`.
-        pool: ViT: the head sees the class `token`, or the `mean` over the patches.
+        dim: ViT, BERT: channels of a token.
+        depth: ViT, BERT: number of blocks.
+        heads: ViT, BERT: attention heads; divide `dim`.
+        pool: ViT, BERT: the head sees the class `token` (BERT: through its pooler), or the `mean`
+            over the patches or tokens.
+        vocab: BERT: number of tokens; left out, the tokenizer's for `bert`.
+        positions: BERT: longest sequence.
+        hidden: BERT: channels inside the MLPs.
+        dropout: BERT: share of the activations that is set to 0 in training.
     """
 
     name: str
@@ -39,14 +53,25 @@ class ModelSettings(Section):
     num_classes: Size | None = None
     in_channels: Size | None = None
     width: Size | None = None
+    form: Literal["baseline", "competition"] | None = None
+    activation: Literal["relu", "celu"] | None = None
+    logit_scale: float | None = Field(None, gt=0)
+    train_norm_scale: bool | None = None
+    dirac: bool | None = None
     stem: Literal["imagenet", "cifar"] | None = None
     zero_init_residual: bool | None = None
     image_size: Size | tuple[Size, Size] | None = None
+    frames: Size | None = None
+    front_weights: Path | None = None
     patch_size: Size | None = None
     dim: Size | None = None
     depth: Size | None = None
     heads: Size | None = None
     pool: Literal["token", "mean"] | None = None
+    vocab: Size | None = None
+    positions: Size | None = None
+    hidden: Size | None = None
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
 
     @field_validator("name")
     @classmethod

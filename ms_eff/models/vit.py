@@ -17,6 +17,7 @@ from ms_eff.models.attention import Attention
 from ms_eff.models.gelu import GELU
 from ms_eff.models.initial import lecun_normal, projection, truncated_normal
 from ms_eff.models.positions import resize_positions
+from ms_eff.models.row_sums import bias_add
 
 __all__ = [
     "Block",
@@ -50,7 +51,7 @@ class PatchProjection(nn.Cell):
         self.weight = Parameter(ms.Tensor(weight), name="weight")
         self.bias = Parameter(ms.Tensor(np.zeros(dim, np.float32)), name="bias")
         self.matmul = ops.MatMul(transpose_b=True)
-        self.bias_add = ops.BiasAdd()
+        self.bias_add = bias_add()
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
         """Map ``(B, channels, H, W)`` to ``(B, H/patch * W/patch, dim)``, row by row."""
@@ -59,8 +60,10 @@ class PatchProjection(nn.Cell):
         inner = self.channels * p * p
         x = ops.reshape(x, (-1, self.channels, rows, p, columns, p))
         x = ops.reshape(ops.transpose(x, (0, 2, 4, 1, 3, 5)), (-1, inner))
-        y = self.matmul(x, ops.reshape(self.weight, (self.dim, inner)))
-        return ops.reshape(self.bias_add(y, self.bias), (-1, rows * columns, self.dim))
+        # the weights stay float32 in mixed precision, unlike those of MindSpore's own layers
+        weight = ops.reshape(self.weight, (self.dim, inner)).astype(x.dtype)
+        y = self.bias_add(self.matmul(x, weight), self.bias.astype(x.dtype))
+        return ops.reshape(y, (-1, rows * columns, self.dim))
 
     def own_macs(self, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
         """Return the multiply-accumulates of the product: each output sums over one patch."""
@@ -190,9 +193,9 @@ class VisionTransformer(nn.Cell):
         x = self.patch_embed(x)
         if self.cls_token is not None:
             # one token an image, without asking how many images: ONNX's batch axis may be free
-            token = self.cls_token + 0.0 * x[:, :1]
+            token = self.cls_token.astype(x.dtype) + 0.0 * x[:, :1]
             x = self.concat((token, x))
-        return x + self.pos_embed
+        return x + self.pos_embed.astype(x.dtype)
 
     def pooled(self, x: ms.Tensor) -> ms.Tensor:
         """Return the features ``(B, dim)`` that the head sees of the last block's output."""

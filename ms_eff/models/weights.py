@@ -30,7 +30,8 @@ def load_weights(cell: nn.Cell, path: str | Path, *, strict: bool = True) -> lis
     Names may be the network's own or those of a library in `ms_eff.models.naming`; which ones is
     found out. Values are cast to each parameter's dtype. A network with a method
     `fit_array(name, array)` may bring a misshapen array to its own shape (positions of another
-    image size), which the notes then say.
+    image size), which the notes then say. What lies under a network's `new_weights` (a head) may be
+    missing or misshapen; it stays as it is.
 
     Args:
         cell: the network, of the same architecture as the file's.
@@ -48,6 +49,7 @@ def load_weights(cell: nn.Cell, path: str | Path, *, strict: bool = True) -> lis
     path = Path(path)
     parameters = dict(cell.parameters_and_names())
     match = _best_match(read_arrays(path), parameters, getattr(cell, "fit_array", _unfit))
+    match.allow_new(getattr(cell, "new_weights", ()))
     problems = match.problems(parameters)
     if not match.arrays or (strict and any(problems)):
         raise CheckpointError(
@@ -105,6 +107,14 @@ class _Match:
         if fitted[1]:
             self.notes.append(fitted[1])
 
+    def allow_new(self, prefixes: tuple[str, ...]) -> None:
+        """Note what these weights have no array for instead of complaining."""
+        lacking = [name for name in (*self.missing, *self.misshapen) if name.startswith(prefixes)]
+        if lacking:
+            self.notes.append(f"new, not in the file: {', '.join(lacking)}")
+        self.missing = [name for name in self.missing if name not in lacking]
+        self.misshapen = {k: v for k, v in self.misshapen.items() if k not in lacking}
+
     def problems(self, parameters: dict[str, Parameter]) -> tuple[list[str], ...]:
         """Describe misshapen, missing and unexpected arrays."""
         misshapen = [
@@ -132,7 +142,8 @@ def _best_match(
     given = {ours: theirs for theirs, ours in names.items()}
     for name, parameter in parameters.items():  # in the network's order: the first is the earliest
         if name not in given:
-            match.missing.append(name)
+            if naming is None or not naming.keeps(name):
+                match.missing.append(name)
         else:
             match.add(name, found[given[name]], tuple(parameter.shape), fit)
     match.unexpected = [theirs for theirs, ours in names.items() if ours not in parameters]

@@ -11,29 +11,39 @@ __all__ = ["curves", "trade_off"]
 
 Stages = Mapping[str, Mapping[str, Any]]
 
+_PLACES = {"epoch": "epoch of its stage", "seconds": "seconds of its training"}
+
 
 def curves(stages: Stages) -> str | None:
-    """Plot loss and accuracy over the epochs of each stage; None if no stage has a curve."""
+    """Plot loss and accuracy over the epochs of each stage, and accuracy over its seconds.
+
+    Returns:
+        The figure, or None if no stage has a curve.
+    """
     kinds = [
-        (key, title)
-        for key, title in (("train_loss", "training loss"), ("accuracy", "test accuracy, %"))
-        if any(_series(stage, key) for stage in stages.values())
+        (key, title, over)
+        for key, title, over in (
+            ("train_loss", "training loss", "epoch"),
+            ("accuracy", "test accuracy, %", "epoch"),
+            ("accuracy", "test accuracy, %", "seconds"),
+        )
+        if any(_series(stage, key, over) for stage in stages.values())
     ]
     if not kinds:
         return None
     figure, axes = panels(len(kinds))
-    for axis, (key, title) in zip(axes, kinds, strict=True):
+    for axis, (key, title, over) in zip(axes, kinds, strict=True):
         for index, (name, stage) in enumerate(stages.items()):
-            points = _series(stage, key)
+            points = _series(stage, key, over)
             if points:
                 scale = 100 if key == "accuracy" else 1
                 axis.plot(
-                    [epoch for epoch, _ in points],
+                    [place for place, _ in points],
                     [scale * value for _, value in points],
                     **style(index),
                     label=name,
                 )
-        name_axes(axis, "epoch of its stage", title)
+        name_axes(axis, _PLACES[over], title)
     legend(figure, axes)
     return inline_svg(figure)
 
@@ -66,9 +76,13 @@ def trade_off(stages: Stages) -> str | None:
     return inline_svg(figure)
 
 
-def _series(stage: Mapping[str, Any], key: str) -> list[tuple[int, float]]:
+def _series(stage: Mapping[str, Any], key: str, over: str) -> list[tuple[float, float]]:
     curve = stage.get("curve") or []
-    return [(point["epoch"], point[key]) for point in curve if point.get(key) is not None]
+    return [
+        (point[over], point[key])
+        for point in curve
+        if point.get(key) is not None and point.get(over) is not None
+    ]
 
 
 def _by_count(key: str, unit: float) -> Any:

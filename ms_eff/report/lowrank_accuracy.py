@@ -18,7 +18,7 @@ from ms_eff.bench.rows import read_rows
 from ms_eff.errors import SetupError, UserError
 from ms_eff.files import read_json, replacing
 from ms_eff.report.drawing import legend, name_axes, panels, style, svg_file
-from ms_eff.report.numbers import MISSING, exact, short
+from ms_eff.report.numbers import MISSING, deviation, exact, mean, short, span
 
 __all__ = ["main", "markdown", "plot"]
 
@@ -82,7 +82,7 @@ def plot(results: Mapping[str, Any], timing: Mapping[str, Any] | None = None) ->
             if not found:
                 continue
             heights = [100 * row["accuracy"] for row in found]
-            height, spread = statistics.fmean(heights), _deviation(heights)
+            height, spread = statistics.fmean(heights), deviation(heights)
             if variant == "dense":
                 axis.axhline(height, linestyle=":", color="#7d8597", label=variant)
                 continue
@@ -140,16 +140,16 @@ def _cells(rows: Sequence[Row], model: str, variant: str) -> list[str]:
         return [*start, "does not apply", *[MISSING] * (len(_COLUMNS) - 4), paper]
     layers = MISSING
     if VARIANTS[variant] is not None:
-        layers = f"{_range([row['decomposed'] for row in found])} of {_total(found[0])}"
+        layers = f"{span([row['decomposed'] for row in found])} of {_total(found[0])}"
     return [
         *start,
         layers,
-        _range([row["params"] for row in found], exact),
-        _range([row["macs"] for row in found], short),
-        _mean([100 * r["accuracy_before"] for r in found if r["accuracy_before"] is not None], 1),
-        _mean([100 * row["accuracy"] for row in found], 2),
-        MISSING if variant in ("dense", "continued") else _mean(_gaps(found, rows), 2, sign="+"),
-        _mean([row["seconds"] for row in found], 0),
+        span([row["params"] for row in found], exact),
+        span([row["macs"] for row in found], short),
+        mean([100 * r["accuracy_before"] for r in found if r["accuracy_before"] is not None], 1),
+        mean([100 * row["accuracy"] for row in found], 2),
+        MISSING if variant in ("dense", "continued") else mean(_gaps(found, rows), 2, sign="+"),
+        mean([row["seconds"] for row in found], 0),
         paper,
     ]
 
@@ -176,11 +176,11 @@ def _about(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> str:
     """Say in one paragraph what the table was measured on."""
     rows, calls, settings = results["rows"], results["calls"], results["settings"]
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(row["seed"] for row in rows))
-    images = _range([row["train_images"] for row in rows], exact)
-    tested = _range([row["test_images"] for row in rows if row["test_images"]], exact)
+    images = span([row["train_images"] for row in rows], exact)
+    tested = span([row["test_images"] for row in rows if row["test_images"]], exact)
     minutes = sum(row["wall_seconds"] for row in rows) / 60
     first = calls[0]
-    cores = f", {first['cores']} cores" if first["cores"] else ""
+    cores = f", {first['cores']} core{'s' * (first['cores'] > 1)}" if first["cores"] else ""
     return (
         f"{settings['data']}, CIFAR stem; {images} training and {tested} test images, batch "
         f"{settings['batch_size']}; {settings['pretrain_epochs']} epochs dense, then "
@@ -203,7 +203,7 @@ def _verdicts(rows: Sequence[Row]) -> list[str]:
             met = "within" if statistics.fmean(gaps) >= -_BOUND else "NOT within"
             lines.append(
                 f"{_name(rows, model)}: sequential freezing against unfrozen fine-tuning (vanilla) "
-                f"{_mean(gaps, 2, sign='+')} points: {met} {_BOUND:g} point"
+                f"{mean(gaps, 2, sign='+')} points: {met} {_BOUND:g} point"
             )
     return lines
 
@@ -243,22 +243,6 @@ def _paper(variant: str) -> str:
 
 def _total(row: Row) -> str:
     return MISSING if row["whole"] is None else str(row["decomposed"] + row["whole"])
-
-
-def _range(values: Sequence[int], form: Any = str) -> str:
-    low, high = min(values), max(values)
-    return str(form(low)) if low == high else f"{form(low)} to {form(high)}"
-
-
-def _mean(values: Sequence[float], digits: int, sign: str = "") -> str:
-    if not values:
-        return MISSING
-    mean = f"{statistics.fmean(values):{sign}.{digits}f}"
-    return mean if len(values) == 1 else f"{mean} ± {_deviation(values):.{digits}f}"
-
-
-def _deviation(values: Sequence[float]) -> float:
-    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
 if __name__ == "__main__":

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import statistics
+from collections.abc import Callable, Sequence
 from typing import Any
 
-__all__ = ["MISSING", "brief", "decimal", "dimensions", "exact", "percent", "short"]
+__all__ = [
+    "MISSING",
+    "brief",
+    "decimal",
+    "deviation",
+    "dimensions",
+    "exact",
+    "mean",
+    "percent",
+    "short",
+    "span",
+]
 
 MISSING = "–"  # noqa: RUF001  (an en dash is meant)
 
@@ -70,3 +82,30 @@ def dimensions(value: Any) -> str:
     if isinstance(value, Sequence) and not isinstance(value, str):
         return "x".join(str(length) for length in value)
     return MISSING if value is None else str(value)
+
+
+def span(values: Sequence[int], form: Callable[[int], str] = str) -> str:
+    """Return the smallest and the largest value, or the one there is.
+
+    >>> span([3, 5, 4]), span([7, 7])
+    ('3 to 5', '7')
+    """
+    low, high = min(values), max(values)
+    return form(low) if low == high else f"{form(low)} to {form(high)}"
+
+
+def mean(values: Sequence[float], digits: int, sign: str = "") -> str:
+    """Return the mean and, of several values, their standard deviation.
+
+    >>> mean([1.0, 2.0], 1, sign="+"), mean([3.0], 0)
+    ('+1.5 ± 0.7', '3')
+    """
+    if not values:
+        return MISSING
+    middle = f"{statistics.fmean(values):{sign}.{digits}f}"
+    return middle if len(values) == 1 else f"{middle} ± {deviation(values):.{digits}f}"
+
+
+def deviation(values: Sequence[float]) -> float:
+    """Return the standard deviation, 0 of a single value."""
+    return statistics.stdev(values) if len(values) > 1 else 0.0

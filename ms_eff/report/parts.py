@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from ms_eff.report import figures, rank_search, tables
+from ms_eff.report import figures, rank_search, selection, tables
 from ms_eff.report.tables import Table
 
 __all__ = ["PARTS", "Part", "parts_of"]
@@ -70,14 +70,34 @@ def _rank_search(results: Mapping[str, Any]) -> Iterator[Part]:
     for method, report in (results.get("methods") or {}).items():
         found = rank_search.searched((report or {}).get("layers") or [])
         if found:
-            yield Part(
-                f"Ranks by latency: {method}",
+            words = [
+                rank_search.about_network(report.get("network")),
                 "Layers of equal work were timed once. Curve: time of the factors by rank, with "
                 "spread; dashed: the layer itself; diamond: the rank that was chosen. ORG: the "
                 "layer stays as it is.",
+            ]
+            yield Part(
+                f"Ranks by latency: {method}",
+                " ".join(filter(None, words)),
                 rank_search.table_of(found),
                 rank_search.curves_of(found),
             )
+
+
+def _selection(results: Mapping[str, Any]) -> Iterator[Part]:
+    for method, report in (results.get("methods") or {}).items():
+        if not (report or {}).get("class_counts"):
+            continue
+        words = selection.about(report, results["stages"])
+        yield Part(f"Data: {method}", words, selection.classes(report), selection.metric(report))
+        for title, key in (("Most", "most_important"), ("Least", "least_important")):
+            found = report.get(key) or []
+            if found:
+                yield Part(
+                    f"{title} important samples: {method}",
+                    table=selection.samples(found),
+                    figure=selection.pictures(found),
+                )
 
 
 def _config(results: Mapping[str, Any]) -> Iterator[Part]:
@@ -96,6 +116,7 @@ PARTS: list[Callable[[Mapping[str, Any]], Iterator[Part]]] = [
     _curves,
     _layers,
     _rank_search,
+    _selection,
     _config,
     _environment,
 ]

@@ -12,7 +12,7 @@ from ms_eff.report.drawing import inline_svg, name_axes, panels
 from ms_eff.report.numbers import brief, dimensions
 from ms_eff.report.tables import Entry, Table
 
-__all__ = ["Searched", "curves_of", "searched", "table_of"]
+__all__ = ["Searched", "about_network", "curves_of", "searched", "table_of"]
 
 _COLUMNS = 4
 _MOST = 32  # panels; further layers are in the table all the same
@@ -87,6 +87,22 @@ def curves_of(found: Sequence[Searched]) -> str | None:
     for axis in axes[len(shown) :]:
         axis.set_visible(False)
     return inline_svg(figure)
+
+
+def about_network(network: Mapping[str, Any] | None) -> str:
+    """Say what the whole network took before and after, and who knows; empty if nobody does.
+
+    >>> about_network({"objective": "infer", "source": "measured here", "dense_ms": 40.0,
+    ...                "predicted_ms": 30.0, "measured_ms": 32.0})
+    'Whole network, infer: 40.0 ms before, 32.0 ms after, 30.0 ms by its layers (measured here).'
+    """
+    if not network:
+        return ""
+    before, predicted, after = (network[f"{key}_ms"] for key in ("dense", "predicted", "measured"))
+    words = [f"{brief(before)} ms before" if before is not None else "time before not known"]
+    words.append(f"{brief(after)} ms after" if after is not None else "not run afterwards")
+    words += [f"{brief(predicted)} ms by its layers"] if predicted is not None else []
+    return f"Whole network, {network['objective']}: {', '.join(words)} ({network['source']})."
 
 
 def _panel(axis: Any, one: Searched) -> None:

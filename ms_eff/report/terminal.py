@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ms_eff.report.rank_search import about_network
 from ms_eff.report.tables import Entry, Table, about_layers, comparison, layers, remarks, stages_of
 
 __all__ = ["family_table", "layer_table", "terminal_table"]
@@ -55,9 +56,8 @@ def layer_table(method: str, report: Mapping[str, Any]) -> RichTable:
         line = RichTable.grid()
         line.add_row(f"{method}: changed no single layers")
         return line
-    return _shown(
-        layers(found, narrow=True), about_layers(found), title=f"{method}, layer by layer"
-    )
+    words = " ".join(filter(None, [about_layers(found), about_network(report.get("network"))]))
+    return _shown(layers(found, narrow=True), words, title=f"{method}, layer by layer")
 
 
 def _shown(table: Table, words: str, title: str | None = None) -> RichTable:

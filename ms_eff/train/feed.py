@@ -69,6 +69,12 @@ class Feed:
         """Give this worker's share of the test split."""
         return self._plain(self.data.test, None, self.worker)
 
+    @property
+    def test_batches(self) -> int:
+        """How many batches each worker's share of the test split makes."""
+        size = self.settings.eval_batch_size or self.settings.batch_size
+        return steps_per_epoch(len(self.data.test), size, self.worker.size, drop_last=False)
+
     def chosen(self, indices: np.ndarray) -> Batches:
         """Give training samples without augmentation, all of them to every worker."""
         return self._plain(self.data.train, indices, Worker())

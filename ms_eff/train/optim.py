@@ -39,8 +39,10 @@ class OptimizerState:
             tuple(_zeros_like(w, slot) for slot in slots[settings.optimizer]) for w in weights
         ]
         decays = settings.weight_decay
+        self.ratios = [settings.bias_lr_ratio if _is_bias(w) else 1.0 for w in weights]
         self.decays = [
-            decays if len(w.shape) > 1 or settings.decay_norm_and_bias else 0.0 for w in weights
+            decays / ratio if len(w.shape) > 1 or settings.decay_norm_and_bias else 0.0
+            for w, ratio in zip(weights, self.ratios, strict=True)
         ]
         self.rates = Parameter(Tensor(rates), name="learning_rates", requires_grad=False)
         self.step = Parameter(Tensor(0, mstype.int32), name="step", requires_grad=False)
@@ -49,6 +51,10 @@ class OptimizerState:
     def last_rate(self) -> float:
         """Learning rate of the last step taken; steps skipped for overflow do not count."""
         return float(self.rates.asnumpy()[max(int(self.step.asnumpy()) - 1, 0)])
+
+    def set_rates(self, rates: np.ndarray) -> None:
+        """Put other learning rates in place of all, (steps,) as before."""
+        self.rates.set_data(Tensor(rates))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what a resumed run needs (the rates follow from the config)."""
@@ -80,6 +86,7 @@ class Update(nn.Cell):
         self.weights = ParameterTuple(weights)
         self.count = len(chosen)
         self.decays = tuple(state.decays[i] for i in chosen)
+        self.ratios = tuple(state.ratios[i] for i in chosen)
         if self.kind != "sgd":
             self.first = ParameterTuple([state.moments[i][0] for i in chosen])
         if self.kind == "adamw":
@@ -95,17 +102,17 @@ class Update(nn.Cell):
 
     def construct(self, grads: tuple[Tensor, ...]) -> Tensor:
         """Update the weights in place; returns the learning rate used."""
-        lr = self.rates[self.step]
+        rate = self.rates[self.step]
         self.step += 1
         if self.kind == "adamw":
-            self._adamw(grads, lr)
+            self._adamw(grads, rate)
         else:
-            self._sgd(grads, lr)
-        return lr
+            self._sgd(grads, rate)
+        return rate
 
-    def _sgd(self, grads: tuple[Tensor, ...], lr: Tensor) -> None:
+    def _sgd(self, grads: tuple[Tensor, ...], rate: Tensor) -> None:
         for i in range(self.count):
-            weight, grad = self.weights[i], grads[i]
+            weight, grad, lr = self.weights[i], grads[i], rate * self.ratios[i]
             if self.decays[i] > 0:
                 grad = grad + self.decays[i] * weight
             for transform in self.transforms:
@@ -120,13 +127,13 @@ class Update(nn.Cell):
             else:
                 ops.assign_sub(weight, lr * grad)
 
-    def _adamw(self, grads: tuple[Tensor, ...], lr: Tensor) -> None:
+    def _adamw(self, grads: tuple[Tensor, ...], rate: Tensor) -> None:
         done = self.step.astype(mstype.float32)
         power1, power2 = self.beta1**done, self.beta2**done
         # the kernel adds eps before it corrects the bias of the variance; torch adds it after
         eps = self.eps * ops.sqrt(1 - power2)
         for i in range(self.count):
-            weight, grad = self.weights[i], grads[i]
+            weight, grad, lr = self.weights[i], grads[i], rate * self.ratios[i]
             for transform in self.transforms:
                 grad = transform(weight, grad)
             if self.decays[i] > 0:
@@ -135,6 +142,10 @@ class Update(nn.Cell):
                 weight, self.first[i], self.second[i], power1, power2, lr,
                 self.beta1, self.beta2, eps, grad,
             )  # fmt: skip
+
+
+def _is_bias(weight: Parameter) -> bool:
+    return len(weight.shape) == 1 and weight.name.rpartition(".")[2] in ("bias", "beta")
 
 
 def _zeros_like(weight: Parameter, slot: str) -> Parameter:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import mindspore as ms
 from mindspore import nn
 
+from ms_eff.errors import ConfigError
+from ms_eff.methods.replace import replaced
 from ms_eff.train.scaling import LossScale
 from ms_eff.train.settings import TrainSettings
 
-__all__ = ["loss_scale", "mixed_precision", "resolve"]
+__all__ = ["in_precision", "loss_scale", "mixed_precision", "resolve"]
 
+_LEVELS = ("auto", "O0", "O2", "O3")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm)
 
 
@@ -35,6 +38,24 @@ def mixed_precision(model: nn.Cell, level: str) -> nn.Cell:
             if isinstance(cell, _NORMS):
                 cell.to_float(ms.float32)
     return model
+
+
+def in_precision(model: nn.Cell, level: str) -> nn.Cell:
+    """Return a copy that computes as `mixed_precision` says; at O0 the very network.
+
+    The network that was given keeps its marks, and its compiled graphs.
+
+    Raises:
+        ConfigError: there is no such level.
+
+    >>> in_precision(nn.Dense(2, 2), "O1")
+    Traceback (most recent call last):
+    ms_eff.errors.ConfigError: precision = 'O1': no such level; known: auto, O0, O2, O3
+    """
+    if level not in _LEVELS:
+        raise ConfigError(f"precision = {level!r}: no such level; known: {', '.join(_LEVELS)}")
+    level = resolve(level)
+    return model if level == "O0" else mixed_precision(replaced(model, []), level)
 
 
 def loss_scale(settings: TrainSettings) -> LossScale | None:

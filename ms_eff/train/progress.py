@@ -17,11 +17,13 @@ class Progress:
         epoch: the epoch in work, from 0.
         batch: steps done in it.
         step: steps done since the start.
-        seconds: spent training and evaluating, over all calls.
+        seconds: spent in training, evaluations and checkpoints, over all calls.
         loss_sum: of the steps done in this epoch.
         overflows: steps skipped in a row because a gradient was not finite.
         best_accuracy: highest so far, and the step it was found at.
         history: one row an epoch.
+        share: of the schedule done, if there is a time budget.
+        finished: whether the time budget is used up.
     """
 
     epoch: int = 0
@@ -33,6 +35,8 @@ class Progress:
     best_accuracy: float | None = None
     best_step: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
+    share: float = 0.0
+    finished: bool = False
 
     def to_state(self) -> dict[str, Any]:
         """Return the counters as JSON-able values."""
@@ -41,7 +45,7 @@ class Progress:
     @classmethod
     def from_state(cls, state: Mapping[str, Any]) -> Progress:
         """Take the counters out of a checkpoint's state."""
-        return cls(**{f.name: state[f.name] for f in fields(cls)})
+        return cls(**{f.name: state[f.name] for f in fields(cls) if f.name in state})
 
     def note_score(self, accuracy: float) -> None:
         """Remember the best evaluation; of equals, the first."""

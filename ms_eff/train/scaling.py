@@ -6,7 +6,7 @@ import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
-__all__ = ["LossScale"]
+__all__ = ["LossScale", "Scaled"]
 
 
 class LossScale(nn.Cell):
@@ -26,7 +26,7 @@ class LossScale(nn.Cell):
 
     def scaled(self, forward: nn.Cell) -> nn.Cell:
         """Return `forward` with its loss multiplied by the scale."""
-        return _Scaled(forward, self.value)
+        return Scaled(forward, self.value)
 
     def unscaled(
         self, loss: Tensor, grads: tuple[Tensor, ...]
@@ -62,12 +62,15 @@ class LossScale(nn.Cell):
         return ops.depend(ops.assign(self.value, value), done)
 
 
-class _Scaled(nn.Cell):
+class Scaled(nn.Cell):
+    """A forward whose loss, and with it every gradient, is multiplied by `scale`."""
+
     def __init__(self, forward: nn.Cell, scale: Parameter) -> None:
         super().__init__(auto_prefix=False)
         self.forward = forward
         self.scale = scale
 
     def construct(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Return (scaled loss, outputs)."""
         loss, outputs = self.forward(inputs, labels)
         return loss * self.scale, outputs

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from ms_eff.section import Section
 
@@ -17,16 +18,28 @@ class TrainSettings(Section):
     """How to train; `pretrain` takes the same keys and inherits from `train` what it leaves out.
 
     Attributes:
+        epochs: how many; with a time budget, at most.
+        time_budget: seconds, or as in `600s`, `10m`, `1h`: train for that long, counted from the
+            start of training, with compilation, evaluations and checkpoints. The schedule runs over
+            the budget: it measures the run's own steps, and is adjusted after each epoch.
         lr: peak learning rate, for the loss averaged over the batch.
-        schedule: `step` multiplies by `gamma` at each of `milestones` (fractions of training).
-        warmup_epochs: linear from 0; may be a fraction of an epoch.
-        final_lr_ratio: where `cosine` and `linear` end, as a share of `lr`.
+        schedule: `step` multiplies by `gamma` at each of `milestones` (fractions of training);
+            `peak` is linear from 0 to `lr` at `peak_at`, then linear to its end.
+        warmup_epochs: linear from 0; may be a fraction of an epoch. Not with `peak`.
+        final_lr_ratio: where `cosine`, `linear` and `peak` end, as a share of `lr`.
+        peak_at: where `peak` has its peak, as a fraction of training.
+        flat_epochs: how long `peak` stays at its end.
+        bias_lr_ratio: learning rate of biases (shifts of norms too) as a multiple of the others';
+            their decay is divided by it.
         weight_decay: L2 for sgd and momentum, decoupled for adamw.
         decay_norm_and_bias: also decay parameters with one axis (norms, biases).
         precision: `auto` is O2 on Ascend and O0 elsewhere (MindSpore's amp levels).
         loss_scale: a number, or `dynamic`; only with O2 and O3. `auto` is dynamic there.
         clip_norm: bound of the global L2 norm of the gradients.
-        ema: decay per step of an exponential moving average of the weights, which evaluation uses.
+        ema: decay per step of an exponential moving average of the weights and of the running
+            statistics that go with them, which evaluation uses.
+        ema_every: steps between two updates of it, each with `ema ** ema_every`.
+        mirror_test: evaluate the mean of each image's logits and its mirror image's.
         eval_every: epochs between two evaluations (the last epoch is always evaluated).
         save_every: epochs between two checkpoints; save_every_steps adds some within an epoch.
         keep: how many of the last checkpoints stay, besides the best.
@@ -34,11 +47,14 @@ class TrainSettings(Section):
     """
 
     epochs: int = Field(10, ge=0)
+    time_budget: float | None = Field(None, gt=0)
     optimizer: Literal["sgd", "momentum", "adamw"] = "momentum"
     lr: float = Field(0.1, gt=0)
-    schedule: Literal["constant", "linear", "cosine", "step"] = "cosine"
+    schedule: Literal["constant", "linear", "cosine", "step", "peak"] = "cosine"
     warmup_epochs: float = Field(0.0, ge=0)
     final_lr_ratio: float = Field(0.0, ge=0, le=1)
+    peak_at: float = Field(0.2, gt=0, lt=1)
+    flat_epochs: float = Field(2.0, ge=0)
     milestones: tuple[float, ...] = (0.5, 0.75)
     gamma: float = Field(0.1, gt=0, le=1)
     momentum: float = Field(0.9, ge=0, lt=1)
@@ -47,11 +63,14 @@ class TrainSettings(Section):
     eps: float = Field(1e-8, gt=0)
     weight_decay: float = Field(5e-4, ge=0)
     decay_norm_and_bias: bool = False
+    bias_lr_ratio: float = Field(1.0, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     precision: Literal["auto", "O0", "O2", "O3"] = "auto"
     loss_scale: float | Literal["auto", "dynamic"] = "auto"
     clip_norm: float | None = Field(None, gt=0)
     ema: float | None = Field(None, gt=0, lt=1)
+    ema_every: int = Field(1, ge=1)
+    mirror_test: bool = False
     eval_every: int = Field(1, ge=1)
     save_every: int = Field(1, ge=1)
     save_every_steps: int | None = Field(None, ge=1)
@@ -59,6 +78,16 @@ class TrainSettings(Section):
     log_every: int = Field(50, ge=1)
     tensorboard: bool = False
     sink: bool = False
+
+    @field_validator("time_budget", mode="before")
+    @classmethod
+    def _in_seconds(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([smh]?)", value.strip())
+        if found is None:
+            raise ValueError("it should be seconds, or as in 600s, 10m, 1h")
+        return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
     @model_validator(mode="after")
     def _in_order(self) -> TrainSettings:
@@ -74,4 +103,8 @@ class TrainSettings(Section):
             raise ValueError("loss_scale is for precision O2 and O3; O0 needs none")
         if self.warmup_epochs > self.epochs > 0:
             raise ValueError("warmup_epochs is longer than epochs")
+        if self.schedule == "peak" and self.warmup_epochs > 0:
+            raise ValueError("warmup_epochs: schedule peak rises from 0 by itself; set peak_at")
+        if self.sink and self.time_budget is not None:
+            raise ValueError("time_budget: with sink the host sees no single step; drop one")
         return self

@@ -34,10 +34,18 @@ def sunk_steps(
         (loss, samples) of every step; only the last loss of each run of steps is known, and
         stands for all of them.
 
+    Raises:
+        ConfigError: batches have several lengths.
     """
     progress, feed = trainer.progress, trainer.feed
     dataset = feed.train_dataset(progress.epoch, indices, progress.batch)
-    dataset = dataset.project(["image", "label"])
+    lengths = feed.data.train.lengths
+    if lengths is not None and len(np.unique(lengths)) > 1:
+        raise ConfigError(
+            "train.sink = true: the queue takes batches of one shape; give data.buckets one "
+            "length, or use train.sink=false"
+        )
+    dataset = dataset.project(list(feed.data.train.columns))
     size = math.gcd(steps - progress.batch, trainer.settings.log_every)
     cell.set_train(True)
     run = ms.data_sink(cell, dataset, sink_size=size)

@@ -9,6 +9,7 @@ from typing import Any
 import mindspore as ms
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
+from ms_eff.train.average import Average
 from ms_eff.train.optim import OptimizerState, Transform, Update
 from ms_eff.train.scaling import LossScale
 
@@ -68,7 +69,7 @@ class TrainStep(nn.Cell):
     Args:
         step: what to do.
         optimizer: shared by all phases.
-        average: (decay, averaged weights by name) or None.
+        average: of the weights, or None.
         scale: loss scaling, or None.
         clip_norm: bound of the gradients' global norm, or None.
         world_size: gradients are averaged over the workers if there are several.
@@ -79,7 +80,7 @@ class TrainStep(nn.Cell):
         step: Step,
         optimizer: OptimizerState,
         *,
-        average: tuple[float, dict[str, Parameter]] | None = None,
+        average: Average | None = None,
         scale: LossScale | None = None,
         clip_norm: float | None = None,
         world_size: int = 1,
@@ -92,12 +93,12 @@ class TrainStep(nn.Cell):
         self.gradient = step.gradient(forward, weights, reduce)
         self.update = Update(optimizer, weights, step.transforms)
         self.scale, self.clip_norm = scale, clip_norm
-        self.decay = 0.0 if average is None else average[0]
-        if average is not None:
-            # also those that rest in this phase: their average goes on towards them
-            every = [w for w in step.model.trainable_params() if w.name in average[1]]
-            self.averaged = ParameterTuple([average[1][w.name] for w in every])
-            self.weights = ParameterTuple(every)
+        self.every = 0 if not average else average.every
+        if average:
+            # also of weights that rest in this phase: their average goes on towards them
+            self.averaged = ParameterTuple(average.averaged)
+            self.followed = ParameterTuple(average.own)
+            self.kept = average.decay**average.every
 
     def construct(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return (loss, outputs, learning rate); the rate is negative if the step was skipped."""
@@ -114,10 +115,14 @@ class TrainStep(nn.Cell):
         if self.clip_norm is not None:
             grads = clip_by_global_norm(grads, self.clip_norm)
         rate = self.update(grads)
-        if self.decay > 0:
-            for i in range(len(self.weights)):
-                new = self.decay * self.averaged[i] + (1 - self.decay) * self.weights[i]
-                rate = ops.depend(rate, ops.assign(self.averaged[i], new))
+        if self.every == 1 or (self.every > 1 and ops.equal(self.update.step % self.every, 0)):
+            rate = self._follow(rate)
+        return rate
+
+    def _follow(self, rate: Tensor) -> Tensor:
+        for i in range(len(self.followed)):
+            new = self.kept * self.averaged[i] + (1 - self.kept) * self.followed[i]
+            rate = ops.depend(rate, ops.assign(self.averaged[i], new))
         return rate
 
 

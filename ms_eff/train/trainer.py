@@ -7,31 +7,34 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import Parameter, Tensor, nn
+from mindspore import Tensor, nn
 from rich.console import Console
 
 from ms_eff.errors import DivergedError
-from ms_eff.methods.base import EpochEnd, Method, StepEnd
+from ms_eff.methods.base import EpochEnd, Method, RunStart, StepBegin, StepEnd
 from ms_eff.train import checkpoint
+from ms_eff.train.average import Average
+from ms_eff.train.budget import Budget
 from ms_eff.train.evaluate import Score, evaluate, predict
 from ms_eff.train.feed import Feed
 from ms_eff.train.interrupt import Interrupted, StopFlag
 from ms_eff.train.logs import EpochBar, History
 from ms_eff.train.optim import OptimizerState
+from ms_eff.train.pacing import Pace
 from ms_eff.train.precision import loss_scale, mixed_precision
 from ms_eff.train.progress import Progress
-from ms_eff.train.schedule import learning_rates
 from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue, sunk_steps
 from ms_eff.train.step import Forward, Step, TrainStep
 from ms_eff.train.store import Store
+from ms_eff.train.workers import gathered, summed
 
 __all__ = ["Trainer"]
 
@@ -72,15 +75,16 @@ class Trainer:
         self.model = mixed_precision(model, settings.precision)
         self.weights = tuple(model.trainable_params())
         self.scale = loss_scale(settings)
-        self.averaged = self._new_average()
+        self.average = Average(self.model, settings.ema, settings.ema_every)
         for method in methods:
             method.epochs = settings.epochs
+            method.on_start(self._run_start())
         self.steps = [self._steps_in(epoch) for epoch in range(settings.epochs)]
-        warmup = round(settings.warmup_epochs * self.steps[0]) if self.steps else 0
-        rates = learning_rates(settings, max(sum(self.steps), 1), warmup)
-        self.optimizer = OptimizerState(self.weights, settings, rates)
+        self.pace = Pace(settings, self.steps)
+        self.optimizer = OptimizerState(self.weights, settings, self.pace.rates())
         self.compiled: dict[tuple[str, ...], TrainStep] = {}
         self.progress = Progress()
+        self._began = time.monotonic()
         self.history = History(folder, settings.tensorboard and self.worker.rank == 0)
 
     def fit(self) -> list[dict[str, Any]]:
@@ -89,37 +93,87 @@ class Trainer:
         Raises:
             Interrupted: SIGINT or SIGTERM came; everything is saved.
             DivergedError: loss or weights stopped being finite.
+            ConfigError: the time budget has no room for a step.
         """
         self._resume()
+        self._began = time.monotonic() - self.progress.seconds
         try:
             with StopFlag() as stop:
-                while self.progress.epoch < self.settings.epochs:
+                if not self._is_over():
+                    self._start_budget()
+                while not self._is_over():
                     self._run_epoch(stop)
         finally:
             self.history.close()
-        self._load_average()
+        for method in self.methods:
+            method.on_train_end()
+        self.average.take_over()
         return self.progress.history
+
+    def _is_over(self) -> bool:
+        return self.progress.finished or self.progress.epoch >= self.settings.epochs
+
+    def _start_budget(self) -> None:
+        """Start the clock, and find out what an evaluation and a checkpoint take."""
+        if self.settings.time_budget is None:
+            return
+        budget = Budget(self.settings.time_budget, self.progress.seconds, agree=self._agree)
+        self.pace.start(budget, self.progress, self.optimizer)
+        self._tell_epochs(self.progress.epoch)
+        rows = self.feed.test()
+        first = [next(rows)]
+        self._evaluate(first)  # compiles
+        with budget.timed("evaluation"):
+            self._evaluate(first)
+        budget.expect("evaluation", budget.taken["evaluation"] * self.feed.test_batches)
+        if self.progress.step == 0:
+            self._save()
+        budget.check_start()
+
+    def _agree(self, seconds: float) -> float:
+        """Return the mean of all workers' clocks: each must stop at the same step."""
+        if self.worker.size == 1:
+            return seconds
+        return float(summed(np.array([seconds]))[0]) / self.worker.size
+
+    def _seconds(self) -> float:
+        """Return what has been spent, over all calls; with a budget, by its clock."""
+        return self.pace.budget.now if self.pace.budget else time.monotonic() - self._began
+
+    def _tell_epochs(self, epoch: int) -> None:
+        for method in self.methods:
+            method.epochs = self.pace.epochs(self.progress, epoch)
 
     def score(self) -> Score:
         """Evaluate on the test split, with averaged weights if there are any."""
-        with self._average_in_place():
-            return evaluate(self.model, self.feed.test())
+        with self.average.in_place(), self._timed("evaluation"):
+            return self._evaluate(self.feed.test())
+
+    def _evaluate(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Score:
+        return evaluate(self.model, batches, self.settings.mirror_test)
+
+    def _timed(self, kind: str) -> AbstractContextManager[None]:
+        return self.pace.budget.timed(kind) if self.pace.budget else nullcontext()
 
     # one epoch
 
     def _run_epoch(self, stop: StopFlag) -> None:
         p, steps = self.progress, self.steps[self.progress.epoch]
-        cell = self._step_for(p.epoch)
-        title = f"epoch {p.epoch + 1}/{self.settings.epochs}"
-        began, before = time.monotonic(), p.seconds
+        kind, cell = self._phases(p.epoch), self._step_for(p.epoch)
+        title = f"epoch {p.epoch + 1}/{self.pace.epochs(p, p.epoch)}"
+        if self.pace.budget:
+            self.pace.budget.mark()
         with EpochBar(self.console, title, steps, p.batch, self.settings.log_every) as bar:
             for loss, samples in self._losses(cell, steps, stop):
                 p.loss_sum += loss
-                p.seconds = before + time.monotonic() - began
                 bar.advance(p.loss_sum / p.batch, samples * self.worker.size)
+                self.pace.step_done(p, kind, self.optimizer)
+                p.seconds = self._seconds()
                 if p.batch < steps:
+                    if self.pace.out_of_time(kind):
+                        break
                     self._between_steps(stop)
-        self._end_epoch(bar.rate(), began, before)
+        self._end_epoch(bar.rate())
         if stop.received is not None:  # after the last epoch too: more may follow, as fine-tuning
             raise Interrupted(stop.received, self._save())
 
@@ -135,6 +189,7 @@ class Trainer:
             self.progress.epoch, indices, self.progress.batch
         ):
             cell.set_train(True)
+            self._announce(used)
             loss, outputs, rate = cell(inputs, labels)
             stop.arm()
             self.count_step(float(loss.asnumpy()), float(rate.asnumpy()) if self.scale else 0.0)
@@ -150,10 +205,16 @@ class Trainer:
         if p.overflows > _MOST_OVERFLOWS or (rate >= 0 and not math.isfinite(loss)):
             raise self._diverged(f"loss is {loss}")
 
+    def _announce(self, indices: Tensor) -> None:
+        for method in self.methods:
+            if method.watches_steps:
+                method.on_step_begin(StepBegin(self.progress.epoch, indices.asnumpy()))
+
     def _tell_watchers(self, indices: Tensor, outputs: Tensor) -> None:
         watching = [m for m in self.methods if m.watches_steps]
         if watching:
-            event = StepEnd(self.progress.epoch, self.progress.step, indices.asnumpy(), outputs)
+            p, everybody = self.progress, gathered(indices).asnumpy()
+            event = StepEnd(p.epoch, p.step, everybody, gathered(outputs))
             for method in watching:
                 method.on_step_end(event)
 
@@ -164,9 +225,12 @@ class Trainer:
         if every and self.progress.step % every == 0:
             self._save()
 
-    def _end_epoch(self, rate: float, began: float, before: float) -> None:
+    def _end_epoch(self, rate: float) -> None:
         p = self.progress
         last = p.epoch == self.settings.epochs - 1
+        if not last:
+            self._tell_epochs(p.epoch + 1)  # first: the next epoch's phases follow from it
+            p.finished = self.pace.out_of_time(self._phases(p.epoch + 1), p.epoch + 1)
         row: dict[str, Any] = {
             "epoch": p.epoch + 1,
             "step": p.step,
@@ -175,25 +239,28 @@ class Trainer:
             "train_loss": p.loss_sum / max(p.batch, 1),
             "samples_per_second": round(rate, 1),
         }
-        if last or (p.epoch + 1) % self.settings.eval_every == 0:
+        if last or p.finished or (p.epoch + 1) % self.settings.eval_every == 0:
             score = self.score()
             row |= {"loss": score.loss, "accuracy": score.accuracy}
             p.note_score(score.accuracy)
-        event = EpochEnd(p.epoch, self.settings.epochs, self.model, self._predict)
+        event = EpochEnd(p.epoch, self.pace.epochs(p, p.epoch + 1), self.model, self._predict)
         for method in self.methods:
             method.on_epoch_end(event)
-        p.seconds = before + time.monotonic() - began
+        p.seconds = self._seconds()
         row["seconds"] = round(p.seconds, 3)
         p.history.append(row)
         p.next_epoch()
         self._tell(row)
-        if last or p.best_step == p.step or p.epoch % self.settings.save_every == 0:
+        if self._is_over() or p.best_step == p.step or p.epoch % self.settings.save_every == 0:
             self._save()
+        if not self._is_over():
+            self.pace.refit(p, self.optimizer)
 
     def _tell(self, row: dict[str, Any]) -> None:
         score = f" · accuracy {row['accuracy']:.4f}" if "accuracy" in row else ""
+        epochs = row["epoch"] if self._is_over() else self.pace.epochs(self.progress, row["epoch"])
         self.console.print(
-            f"epoch {row['epoch']}/{self.settings.epochs} · loss {row['train_loss']:.4f}{score} "
+            f"epoch {row['epoch']}/{epochs} · loss {row['train_loss']:.4f}{score} "
             f"· {row['samples_per_second']:.0f} samples/s · {row['seconds']:.0f} s"
         )
         if self.worker.rank == 0:
@@ -206,13 +273,37 @@ class Trainer:
         return self.feed.steps(size)
 
     def _predict(self, indices: np.ndarray) -> np.ndarray:
-        return predict(self.model, self.feed.chosen(indices))
+        """Return (n, ...) outputs, each worker doing its share; zeros for a damaged picture."""
+        size = self.worker.size
+        shared = size > 1 and len(indices) >= size
+        own = indices[self.worker.rank :: size] if shared else indices
+        outputs, found = predict(self.model, self.feed.chosen(own))
+        order = np.argsort(indices)
+        every = np.zeros((len(indices), *outputs.shape[1:]))
+        every[order[np.searchsorted(indices, found, sorter=order)]] = outputs
+        return summed(every) if shared else every
+
+    def _run_start(self) -> RunStart:
+        feed = self.feed
+        split, batch = feed.data.train, feed.settings.batch_size
+        together = batch * self.worker.size
+        return RunStart(
+            labels=split.labels,
+            classes=split.classes,
+            batch_size=batch,
+            counted=lambda size: min(size, feed.steps(size) * together),
+            show=lambda index: feed.data.show(index),
+            tell=self.console.print,
+        )
 
     # compiled steps
 
+    def _phases(self, epoch: int) -> tuple[str, ...]:
+        return tuple(method.phase(epoch) for method in self.methods)
+
     def _step_for(self, epoch: int) -> TrainStep:
         """Return the compiled step of that epoch's phases, building it the first time."""
-        phases = tuple(method.phase(epoch) for method in self.methods)
+        phases = self._phases(epoch)
         if phases not in self.compiled:
             loss = nn.CrossEntropyLoss(label_smoothing=self.settings.label_smoothing)
             step = Step(self.model, Forward(self.model, loss), self.weights)
@@ -221,36 +312,12 @@ class Trainer:
             self.compiled[phases] = TrainStep(
                 step,
                 self.optimizer,
-                average=(self.settings.ema, self.averaged) if self.settings.ema else None,
+                average=self.average,
                 scale=self.scale,
                 clip_norm=self.settings.clip_norm,
                 world_size=self.worker.size,
             )
         return self.compiled[phases]
-
-    # averaged weights
-
-    def _new_average(self) -> dict[str, Parameter]:
-        if self.settings.ema is None:
-            return {}
-        return {
-            w.name: Parameter(Tensor(w.asnumpy()), f"ema.{w.name}", requires_grad=False)
-            for w in self.weights
-        }
-
-    def _load_average(self) -> None:
-        for w in self.weights if self.averaged else ():
-            w.set_data(Tensor(self.averaged[w.name].asnumpy()))
-
-    @contextmanager
-    def _average_in_place(self) -> Iterator[None]:
-        own = {w.name: w.asnumpy().copy() for w in self.weights} if self.averaged else {}
-        self._load_average()
-        try:
-            yield
-        finally:
-            for w in self.weights if own else ():
-                w.set_data(Tensor(own[w.name]))
 
     # checkpoints
 
@@ -259,14 +326,15 @@ class Trainer:
         weights = {p.name: p.asnumpy() for p in self.model.get_parameters()}
         if not all(np.isfinite(w).all() for w in weights.values()):
             raise self._diverged("the weights are not finite")
-        if self.worker.rank == 0:
-            state = {**self.description, **self.progress.to_state()}
-            self.store.save(self.progress.step, weights, state, self._arrays())
+        with self._timed("saving"):
+            if self.worker.rank == 0:
+                state = {**self.description, **self.progress.to_state()}
+                self.store.save(self.progress.step, weights, state, self._arrays())
         return self.store.path(self.progress.step)
 
     def _arrays(self) -> dict[str, np.ndarray]:
         arrays = self.optimizer.arrays()
-        arrays |= {p.name: p.asnumpy() for p in self.averaged.values()}
+        arrays |= self.average.arrays()
         arrays |= self.scale.arrays() if self.scale else {}
         for method in self.methods:
             arrays |= {f"method.{method.name}.{k}": v for k, v in method.state().items()}
@@ -281,8 +349,7 @@ class Trainer:
         checkpoint.assign(self.model, found.weights, found.path)
         arrays = found.training
         self.optimizer.load(arrays)
-        for p in self.averaged.values():
-            p.set_data(Tensor(arrays[p.name]))
+        self.average.load(arrays)
         if self.scale:
             self.scale.load(arrays)
         for method in self.methods:
@@ -291,7 +358,7 @@ class Trainer:
             method.load_state(own)
         ms.set_rng_state(Tensor(arrays["random"]))
         self.progress = Progress.from_state(found.state)
-        if self.progress.epoch < self.settings.epochs:
+        if not self._is_over():
             self.console.print(f"resuming from {found.path} (step {self.progress.step})")
 
     def _diverged(self, what: str) -> DivergedError:

@@ -23,13 +23,16 @@ def test_each_variants_step_is_timed_on_its_own_network(
     monkeypatch.setattr(accuracy_sizes, "VARIANTS", {name: VARIANTS[name] for name in names})
     output = tmp_path / "rows.json"
     run(TINY, {"name": "digits"}, tmp_path / "work", output)
-    assert main([str(output), "--work", str(tmp_path / "work"), "--runs", "3"]) == 0
+    assert main([str(output), "--work", str(tmp_path / "work"), "--runs", "3", "--seed", "1"]) == 0
     found = json.loads((tmp_path / "rows_time.json").read_text())
     assert found["batch"] == 32
     assert set(found["steps"]["resnet18"]) == set(names)
     assert all(step["median_ms"] > 0 for step in found["steps"]["resnet18"].values())
     assert main([str(output), "--work", str(tmp_path / "nowhere")]) == 2
     assert "nowhere" in capsys.readouterr().err
+    assert main([str(output), "--work", str(tmp_path / "work"), "--seed", "5"]) == 2
+    assert "--seed 5: " in (said := capsys.readouterr().err)
+    assert "has [1]" in said
 
 
 def test_nothing_measured_is_nothing_timed(tmp_path: Path) -> None:

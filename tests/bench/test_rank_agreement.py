@@ -30,3 +30,17 @@ def test_searches_are_compared_and_recorded(tmp_path, monkeypatch, capsys) -> No
     found = json.loads(path.read_text())
     assert found["agreement"] == {"equal": 1.0, "within_step": 1.0, "worst_pair": 1.0}
     assert (found["met"], found["settings"]["model"]) == (False, "resnet18")
+
+
+def test_the_worst_pair_decides(tmp_path, monkeypatch, capsys) -> None:
+    layers = [f"l{i}" for i in range(10)]
+    same = {"seconds": 1.0, "ranks": dict.fromkeys(layers, 32)}
+    other = {"seconds": 1.0, "ranks": {**same["ranks"], "l0": None, "l1": None}}
+    others = iter([same] * 9 + [other])  # 4 % apart on the average, 20 % in the worst pair
+    monkeypatch.setattr(rank_agreement, "measured_apart", lambda *_: next(others))
+    path = tmp_path / "agreement.json"
+    assert main(["--searches", "10", "--output", str(path)]) == 1
+    found = json.loads(path.read_text())
+    assert found["agreement"]["within_step"] > 0.9 > found["agreement"]["worst_pair"]
+    assert found["met"] is False
+    assert "in the worst pair 80.0% of layers" in capsys.readouterr().out

@@ -95,3 +95,19 @@ def test_enlarged_split_announces_its_shape(images):
     plain, _ = split_of(images, "crop_flip").batch(np.arange(2), KEY)
     assert split.image_shape == got.shape[1:] == (3, 64, 64)
     np.testing.assert_array_equal(got[:, :, ::2, 1::2], plain)
+
+
+def test_alternate_mirrors_each_picture_every_other_epoch(images):
+    split = split_of(images, "crop_alternate")
+    everything = np.arange(len(images))
+    for epoch in (0, 1, 2, 3):
+        shifts, _ = crop_draws(len(images), 2 * crop_margin(32) + 1, (7, epoch))
+        _, flips = crop_draws(len(images), 2 * crop_margin(32) + 1, (7, 0))
+        got = split.batch(everything, (7, epoch))[0]
+        border = ((0, 0), (4, 4), (4, 4))
+        for index, image in enumerate(images):
+            down, right = shifts[index]
+            crop = np.pad(image, border, mode="reflect")[:, down : down + 32, right : right + 32]
+            if flips[index] ^ (epoch % 2 == 1):
+                crop = crop[..., ::-1]
+            np.testing.assert_allclose(got[index], normalised(crop), atol=LAYER)

@@ -7,7 +7,8 @@ import pytest
 from mindspore import Tensor, nn
 
 import ms_eff
-from ms_eff.errors import ConfigError, VerificationError
+from ms_eff.deploy.folding import norms_left
+from ms_eff.errors import ConfigError
 from ms_eff.models.resnet import Bottleneck, ResNet
 from tests.methods.lowrank.networks import images, randomise, run
 from tests.tolerances import FP32
@@ -61,8 +62,18 @@ class Twice(nn.Cell):
         return self.norm(y) + y
 
 
+def test_what_can_be_folded_is_and_the_rest_stays() -> None:
+    plain = [nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)]
+    network = randomise(nn.SequentialCell(*plain, Twice(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
+    x = images(2, 3, 4, 4)
+    expected = run(network.set_train(False), x)
+    folded, names = ms_eff.fold_norms(network, (1, 3, 4, 4))
+    assert (names, norms_left(folded)) == (["1", "4"], ["2.norm"])
+    np.testing.assert_allclose(run(folded, x), expected, atol=FP32, rtol=FP32)
+
+
 def test_what_cannot_be_folded_is_named() -> None:
-    with pytest.raises(VerificationError, match="used besides its normalisation"):
+    with pytest.raises(ConfigError, match=r"none of 1 .* before 'norm' is used besides its norm"):
         ms_eff.fold_norms(randomise(Twice()), (1, 3, 4, 4))
     with pytest.raises(ConfigError, match="no batch normalisation follows"):
         ms_eff.fold_norms(nn.SequentialCell(nn.Dense(4, 4)), (1, 4))

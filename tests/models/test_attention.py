@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mindspore import ParameterTuple, nn, ops
 
-from ms_eff.models.attention import Attention, AttentionCore
+from ms_eff.models.attention import Attention, AttentionCore, attention_core
 from ms_eff.models.heads import head_layout
 from tests.tolerances import LAYER
 
@@ -82,3 +82,27 @@ def test_causal_mask_hides_what_comes_later(kind, groups) -> None:
     assert weights.shape == (B, HEADS, N, N)
     np.testing.assert_allclose(weights.asnumpy().sum(-1), 1.0, rtol=LAYER)
     assert (np.triu(weights.asnumpy(), 1) == 0).all()
+
+
+@pytest.mark.parametrize(("kind", "groups"), [("gqa", 3), ("mkva", None), ("gqkva", (2, 3))])
+def test_copies_compute_what_broadcasting_does(kind, groups) -> None:
+    layout = head_layout(kind, HEADS, groups)
+    (qkv,) = _arrays((B, N, layout.projections * 4))
+    (cotangent,) = _arrays((B, N, HEADS * 4))
+    mask = ms.Tensor(np.triu(np.full((1, 1, N, N), -1e9, np.float32), 1))
+    found = []
+    for sharing in ("broadcast", "repeat"):
+        cell = _Masked(attention_core(layout, 4, sharing), mask)
+        (value, y), (gradient, _) = _Gradients(cell)(ms.Tensor(qkv), ms.Tensor(cotangent))
+        found.append((value.asnumpy(), y.asnumpy(), gradient.asnumpy()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, rtol=LAYER, atol=LAYER)
+
+
+class _Masked(nn.Cell):
+    def __init__(self, core: nn.Cell, mask: ms.Tensor) -> None:
+        super().__init__(auto_prefix=False)
+        self.core, self.mask = core, mask
+
+    def construct(self, qkv: ms.Tensor) -> ms.Tensor:
+        return self.core(qkv, self.mask)[0]

@@ -8,7 +8,7 @@ import pytest
 
 from ms_eff import models
 from ms_eff.errors import ConfigError
-from ms_eff.models import efficientnet_lite, registry, resnet, vit
+from ms_eff.models import bert, eco_lite, efficientnet_lite, r3d, registry, resnet, resnet9, vit
 
 
 def test_unknown_model_offers_the_nearest() -> None:
@@ -24,14 +24,22 @@ def test_unknown_argument_offers_the_nearest() -> None:
 @pytest.mark.parametrize("name", models.names())
 def test_registry_lists_what_the_builder_takes(name: str) -> None:
     families = {
+        "bert": bert.BertClassifier,
         "resnet": resnet.ResNet,
+        "resnet9": resnet9.ResNet9,
         "vit": vit.VisionTransformer,
-        "efficientnet": efficientnet_lite.EfficientNetLite,
+        "efficientnet_lite": efficientnet_lite.EfficientNetLite,
+        "eco_lite": eco_lite.EcoLite,
+        "r3d": r3d.ResNet3d,
     }
-    (family,) = (cell for start, cell in families.items() if name.startswith(start))
+    builder, listed = registry.MODELS[name]
+    family = families[builder.partition(":")[0].rpartition(".")[2]]
     takes = inspect.signature(family.__init__).parameters
-    listed = registry.MODELS[name][1]
-    assert set(listed) == set(takes) - {"self", "block", "layers", "seed"}
+    own = {"self", "block", "layers", "seed"}
+    if name.startswith("eco"):  # the small one has one width in place of three, and its own front
+        own |= {"front", "widths"} | ({"front_weights"} if name == "eco_lite_small" else set())
+        listed = tuple(key for key in listed if key != "width")
+    assert set(listed) == set(takes) - own
 
 
 def test_names_and_settings_need_no_mindspore() -> None:

@@ -9,7 +9,9 @@ from ms_eff import models
 from ms_eff.bench.counts import count, totals
 from ms_eff.deploy.export import export
 from ms_eff.errors import ConfigError
+from ms_eff.methods.skipvit import SkipViTSettings, apply_skipvit
 from ms_eff.models.naming import NAMINGS
+from ms_eff.train.precision import mixed_precision
 from tests.tolerances import FP32, LAYER
 
 # timm's counts at 224 x 224, 1000 classes
@@ -163,3 +165,20 @@ def test_exported_file_gives_the_same_logits_at_any_batch_size(format, tmp_path)
     assert done.difference.samples == 3
     assert done.difference.within(LAYER)
     assert not network.blocks[0].mlp.act.cdf.portable
+
+
+def test_half_precision_follows_single_precision() -> None:
+    # what training on Ascend runs in by default; the patches that skip are the same in both
+    settings = SkipViTSettings(score_block=0, merge_block=2, score="random")
+    sizes = {**SMALL, "patch_size": 2}
+    whole, half = (
+        apply_skipvit(models.build("vit", **sizes), settings)[0] for _ in range(2)
+    )  # fmt: skip
+    mixed_precision(half, "O2")
+    x, cotangent = ms.Tensor(_images()), ms.Tensor(np.ones((3, 5), np.float32))
+    (_, expected), of_weights = _Gradients(whole.set_train())(x, cotangent)
+    (_, found), of_half = _Gradients(half.set_train())(x, cotangent)
+    np.testing.assert_allclose(found.asnumpy(), expected.asnumpy(), atol=2e-2)
+    for one, other in zip(of_half, of_weights, strict=True):
+        scale = max(1.0, float(np.abs(other.asnumpy()).max()))
+        np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), atol=2e-2 * scale)

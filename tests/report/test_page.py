@@ -154,3 +154,8 @@ def test_foreign_results_are_refused_in_one_line(results):
         with pytest.raises(DataError, match=r"results: .*under 'stages'") as caught:
             make(results)
         assert "\n" not in str(caught.value)
+
+
+def test_accuracy_is_plotted_over_epochs_and_over_seconds(page):
+    for place in ("epoch of its stage", "seconds of its training"):
+        assert place in page

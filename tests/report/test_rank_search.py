@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import io
 import re
 from typing import Any
 
+from rich.console import Console
+
 from ms_eff.report.page import render
-from ms_eff.report.rank_search import curves_of, searched, table_of
+from ms_eff.report.rank_search import about_network, curves_of, searched, table_of
+from ms_eff.report.terminal import layer_table
 from tests.report.results import full
 
 
@@ -50,7 +54,27 @@ def test_each_distinct_layer_gets_a_curve_and_the_page_holds_them() -> None:
     page = render(results)
     assert "Ranks by latency: lowrank" in page
     assert "just below the largest jump" in page
+    assert "Whole network" not in page
     figure = curves_of(searched(ROWS))
     assert figure is not None
     assert len(re.findall(r'id="axes_\d+"', figure)) == 2
     assert curves_of([]) is None
+
+
+def test_the_whole_networks_times_are_told_and_who_knows_them() -> None:
+    network = {
+        "objective": "train",
+        "source": "latency profile (board)",
+        "dense_ms": 40.0,
+        "predicted_ms": 30.0,
+        "measured_ms": None,
+    }
+    results = full()
+    results["methods"]["lowrank"] |= {"layers": ROWS, "network": network}
+    told = "40.0 ms before, not run afterwards, 30.0 ms by its layers (latency profile (board))"
+    assert told in render(results)
+    # the terminal folds it into several lines
+    console = Console(width=400, record=True, file=io.StringIO())
+    console.print(layer_table("lowrank", results["methods"]["lowrank"]))
+    assert about_network(network) in " ".join(console.export_text().split())
+    assert about_network(None) == ""

@@ -1,3 +1,4 @@
+import mindspore as ms
 import numpy as np
 import pytest
 from mindspore import Tensor, nn
@@ -47,5 +48,22 @@ def test_huge_logits_do_not_overflow():
 def test_the_models_mode_is_put_back():
     logits, labels, indices = data()
     model = Same().set_train(True)
-    assert predict(model, batches(logits, labels, indices, 6)).shape == (12, 4)
+    outputs, found = predict(model, batches(logits, labels, indices, 6))
+    assert outputs.shape == (12, 4)
+    np.testing.assert_array_equal(found, indices[indices >= 0])
     assert model.training
+
+
+def test_mirror_images_have_a_say():
+    class Left(nn.Cell):
+        def construct(self, images):
+            return images[:, 0, 0, :2]
+
+    images = np.array([[[[3.0, 0.0, 0.0, 1.0]]], [[[0.0, 3.0, 5.0, 1.0]]]], np.float32)
+    batch = (Tensor(images), Tensor([0, 1], ms.int32), Tensor([0, 1], ms.int32))
+    assert evaluate(Left(), [batch]).accuracy == 1.0
+    mean = (images[:, 0, 0, :2] + images[:, 0, 0, :1:-1]) / 2  # (2, 0), (0.5, 4)
+    expected = np.log(np.exp(mean).sum(1)) - mean[np.arange(2), [0, 1]]
+    assert evaluate(Left(), [batch], mirror=True).loss == pytest.approx(
+        float(expected.mean()), rel=1e-5
+    )

@@ -98,3 +98,17 @@ def test_state_survives_a_round_trip():
     other.load(state.arrays())
     for name, array in other.arrays().items():
         assert np.array_equal(array, state.arrays()[name]), name
+
+
+def test_biases_have_a_rate_and_a_decay_of_their_own():
+    shared = {"lr": 0.1, "schedule": "constant", "weight_decay": 0.08, "decay_norm_and_bias": True}
+    settings = TrainSettings(optimizer="sgd", bias_lr_ratio=4.0, **shared)
+    weights, grads = weights_and_grads()
+    found = ours(settings, weights, grads[:STEPS])
+    expected = {name: array.astype(np.float64) for name, array in weights.items()}
+    for step in grads:
+        for name, w in expected.items():
+            ratio = 4.0 if name.endswith("bias") else 1.0
+            expected[name] = w - 0.1 * ratio * (step[name] + 0.08 / ratio * w)
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, atol=LAYER)

@@ -30,3 +30,17 @@ def test_step_drops_at_its_milestones():
 
 def test_no_steps_give_no_rates():
     assert learning_rates(TrainSettings(), 0, 0).shape == (0,)
+
+
+def test_peak_follows_its_corners():
+    settings = TrainSettings(lr=1.0, schedule="peak", final_lr_ratio=0.1, peak_at=0.2)
+    rates = learning_rates(settings, 100, 0, flat_steps=20)
+    corners = np.interp(np.arange(1, 101), [0, 20, 80, 100], [0.0, 1.0, 0.1, 0.1])
+    np.testing.assert_allclose(rates, corners, rtol=1e-6)
+
+
+def test_positions_between_steps_are_between_their_rates():
+    settings = TrainSettings(lr=1.0, schedule="linear")
+    np.testing.assert_allclose(
+        learning_rates(settings, 4, 0, at=np.array([0.0, 0.5, 3.9])), [1.0, 0.875, 0.025], rtol=1e-5
+    )

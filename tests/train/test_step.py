@@ -5,8 +5,9 @@ import dataclasses
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Parameter, Tensor, nn
+from mindspore import Tensor, nn
 
+from ms_eff.train.average import Average
 from ms_eff.train.optim import OptimizerState
 from ms_eff.train.scaling import LossScale
 from ms_eff.train.schedule import learning_rates
@@ -56,19 +57,18 @@ def test_clipping_bounds_the_global_norm():
     assert np.linalg.norm(moved) == pytest.approx(0.01, rel=1e-3)
 
 
-def test_average_follows_its_recursion():
+@pytest.mark.parametrize("every", [1, 2])
+def test_average_follows_its_recursion(every):
     settings = TrainSettings(optimizer="sgd", lr=0.5, schedule="constant", weight_decay=0.0)
     net, step, state, _ = make(settings)
-    averaged = {
-        w.name: Parameter(Tensor(w.asnumpy()), f"ema.{w.name}", requires_grad=False)
-        for w in step.weights
-    }
-    cell = TrainStep(step, state, average=(0.9, averaged))
-    expected = W.copy()
-    for _ in range(3):
+    average = Average(net, 0.9, every)
+    cell = TrainStep(step, state, average=average)
+    expected, kept = W.copy(), 0.9**every
+    for i in range(1, 4):
         cell(Tensor(X), Tensor(Y))
-        expected = 0.9 * expected + 0.1 * net.weight.asnumpy()
-    np.testing.assert_allclose(averaged["weight"].asnumpy(), expected, atol=LAYER)
+        if i % every == 0:
+            expected = kept * expected + (1 - kept) * net.weight.asnumpy()
+    np.testing.assert_allclose(average.arrays()["ema.weight"], expected, atol=LAYER)
 
 
 def test_scaled_step_equals_the_plain_one():

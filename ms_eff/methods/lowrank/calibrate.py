@@ -23,7 +23,7 @@ from ms_eff.methods.lowrank.moments import Moments, MomentSum, Window
 from ms_eff.methods.lowrank.planner import excluded
 from ms_eff.methods.lowrank.settings import LowRankSettings
 
-__all__ = ["Batch", "Loss", "collect_moments", "criterion_of", "make_criterion"]
+__all__ = ["Batch", "Loss", "collect_moments", "criterion_of", "make_criterion", "taken"]
 
 # inputs, or (inputs, labels); without labels they are drawn from what the network predicts
 Batch = np.ndarray | tuple[np.ndarray, np.ndarray | None]
@@ -216,12 +216,22 @@ class _Recorder:
         return listening
 
 
+def taken(batches: Iterable[Batch], samples: int) -> Iterator[Batch]:
+    """Yield batches until there are `samples` in all; no further batch is asked for."""
+    left = samples
+    for batch in batches:
+        yield batch
+        left -= len(batch[0] if isinstance(batch, (tuple, list)) else batch)
+        if left <= 0:
+            return
+
+
 def _pieces(
     batches: Iterable[Batch], samples: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray | None]]:
     """Yield batches that memory holds, `samples` in all."""
     left = samples
-    for batch in batches:
+    for batch in taken(batches, samples):
         inputs, labels = batch if isinstance(batch, (tuple, list)) else (batch, None)
         inputs = np.asarray(inputs)[:left]
         step = _SEQUENCES if inputs.dtype.kind in "iu" else max(_NUMBERS // inputs[0].size, 1)
@@ -229,8 +239,6 @@ def _pieces(
             piece = inputs[start : start + step]
             yield piece, None if labels is None else np.asarray(labels)[start : start + len(piece)]
         left -= len(inputs)
-        if left <= 0:
-            return
 
 
 def _window(layer: Layer) -> Window | None:

@@ -9,11 +9,12 @@ fusion and the scheduler are left out, so trust the order of two ranks, not the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Literal
 
-__all__ = ["MACHINES", "LayerWork", "Machine", "Objective", "modelled_ms"]
+__all__ = ["MACHINES", "LayerCalls", "LayerWork", "Machine", "Objective", "modelled_ms"]
 
 Shape = tuple[int, ...]
 Objective = Literal["infer", "train"]
@@ -21,7 +22,7 @@ Objective = Literal["infer", "train"]
 
 @dataclass(frozen=True)
 class LayerWork:
-    """All that the latency of one call of a layer depends on, apart from device and dtype.
+    """All that the latency of one call of a layer depends on, apart from the device.
 
     Attributes:
         kind: `dense`, `conv1x1`, `conv` or `embedding`.
@@ -29,6 +30,7 @@ class LayerWork:
         input: shape of its input, batch axis first.
         output: shape of its output.
         geometry: stride, padding, dilation, bias, activation in words; the model needs none of it.
+        dtype: what it computes in; the model takes float16 for all.
     """
 
     kind: str
@@ -36,10 +38,34 @@ class LayerWork:
     input: Shape
     output: Shape
     geometry: str = ""
+    dtype: str = "float32"
 
     def __str__(self) -> str:
         sizes = ("x".join(map(str, shape)) for shape in (self.shape, self.input))
-        return f"{self.kind} {' on '.join(sizes)}{', ' if self.geometry else ''}{self.geometry}"
+        words = [f"{self.kind} {' on '.join(sizes)}", self.dtype, self.geometry]
+        return ", ".join(word for word in words if word)
+
+
+@dataclass(frozen=True)
+class LayerCalls:
+    """What a layer does in one run of the network.
+
+    Attributes:
+        mix: its distinct works, each with the share of the calls that are such; the mean call of
+            two layers takes equally long if these are equal.
+        calls: how many there are.
+    """
+
+    mix: tuple[tuple[LayerWork, Fraction], ...]
+    calls: int
+
+    @classmethod
+    def of(cls, works: Sequence[LayerWork]) -> LayerCalls:
+        """Return the summary of the calls of a layer, in their order."""
+        return cls(
+            tuple((work, Fraction(works.count(work), len(works))) for work in dict.fromkeys(works)),
+            len(works),
+        )
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,12 @@ from ms_eff.methods.lowrank.cells import (
 )
 from ms_eff.methods.lowrank.core import truncation_error
 from ms_eff.methods.lowrank.criteria import WEIGHT, Criterion
-from ms_eff.methods.lowrank.layers import Layer, is_mindformers_linear, read_weight
+from ms_eff.methods.lowrank.layers import (
+    Layer,
+    is_mindformers_linear,
+    read_weight,
+    weight_of,
+)
 from ms_eff.methods.lowrank.tucker import block_diagonal, composed, diagonal_blocks, tucker_error
 
 __all__ = ["Factors", "empty_like", "factorize", "fill"]
@@ -63,7 +68,7 @@ def empty_like(layer: Layer, rank: Shape, branches: int = 1) -> LowRankCell:
     if isinstance(bias, Parameter):
         new.last.bias = copy.deepcopy(bias)
         new.last.bias.parallel_optimizer = bias.parallel_optimizer
-    weight = old.embedding_table if layer.kind == "embedding" else old.weight
+    weight = weight_of(layer)
     prefix = weight.name.removesuffix(weight.name.rpartition(".")[2])
     for path, parameter in new.parameters_and_names():
         parameter.name = prefix + path

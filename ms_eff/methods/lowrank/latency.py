@@ -7,25 +7,34 @@ and the budget tightened until it holds.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from mindspore import nn
 
-from ms_eff.bench.layers import layer_work
+from ms_eff.bench.layers import layer_work, network_dtype, network_work
 from ms_eff.bench.whole import WholeTimer, wall_timer
 from ms_eff.errors import ConfigError, PlanError
 from ms_eff.methods.lowrank.core import break_even_rank
-from ms_eff.methods.lowrank.cost_model import LayerWork
+from ms_eff.methods.lowrank.cost_model import LayerCalls, Objective
 from ms_eff.methods.lowrank.costs import LayerTimes, weights_of
-from ms_eff.methods.lowrank.layer_timers import LayerTimer, layer_timer
+from ms_eff.methods.lowrank.layer_timers import (
+    LayerTimer,
+    MeasuredLayers,
+    RecordedLayers,
+    layer_timer,
+    mean_call,
+    source_of,
+)
 from ms_eff.methods.lowrank.layers import Layer
 from ms_eff.methods.lowrank.plan import LowRankPlan
-from ms_eff.methods.lowrank.planner import NetworkSize, Planned, excluded
+from ms_eff.methods.lowrank.planner import NOT_CALLED, NetworkSize, Planned, excluded
+from ms_eff.methods.lowrank.profile import NetworkWork
 from ms_eff.methods.lowrank.rank_search import RankChoice, Timing
 from ms_eff.methods.lowrank.rebuilding import stand_in
 from ms_eff.methods.lowrank.settings import LowRankSettings, RankSearch
+from ms_eff.methods.lowrank.whole_times import MEASURED_HERE, NetworkTimes
 
 __all__ = ["budget_ranks", "by_latency"]
 
@@ -51,7 +60,8 @@ def by_latency(
 ) -> tuple[Planned, dict[str, RankChoice]]:
     """Return the plan whose network takes at most `settings.latency` of the original's time.
 
-    With a profile or the model as timer nothing is run, and the share is one of the layers' time.
+    With a profile nothing is run, and the share is one of the whole network's time in it. The model
+    as timer, and one that is injected, know layers only: the share is one of their time.
 
     Args:
         network: any cell; it stays as it is.
@@ -66,7 +76,8 @@ def by_latency(
 
     Raises:
         ConfigError: the shape of the input is not known.
-        PlanError: the budget is out of reach, by the layers' times or by the whole network's.
+        PlanError: the budget is out of reach, by the layers' times or by the whole network's; the
+            profile does not know the network.
     """
     search, share = settings.rank_search or RankSearch(), settings.latency or 1.0
     if input_shape is None:
@@ -75,16 +86,21 @@ def by_latency(
         whole_timer = wall_timer(
             input_shape, input_dtype, search.objective, search.warmup, search.runs
         )
-    timer = timer or layer_timer(search, input_shape)
+    timer = timer or layer_timer(search, input_shape, network_dtype(layers))
     works = layer_work(network, layers, input_shape, input_dtype)
-    timed = _timed(layers, works, settings, search, timer)
-    times = {name: _all_calls(found, works[name][1]) for name, found in timed.items()}
-    if whole_timer is None:
-        total = sum(layer.dense for layer in times.values())
-        planned = plan(settings, replace(size, latency=total, times=times))
+    timed, unfit = _timed(layers, works, settings, search, timer)
+    times = {name: _all_calls(found, works[name].calls) for name, found in timed.items()}
+    size = replace(size, times=times)
+    if whole_timer is not None:
+        planned, dense_ms, measured_ms = _tightened(network, settings, plan, size, whole_timer)
+        source = MEASURED_HERE
     else:
-        size = replace(size, latency=int(whole_timer([network])[0] * 1e6), times=times)
-        planned = _tightened(network, settings, plan, size, whole_timer)
+        work = network_work(network, layers, input_shape)
+        dense_ms, source = _known(timer, work, search.objective, times)
+        planned, measured_ms = plan(settings, replace(size, latency=_ns(dense_ms))), None
+    spared = sum(times[e.name].dense - times[e.name].ranks[e.rank[0]] for e in planned.plan.layers)
+    whole = NetworkTimes(search.objective, source, dense_ms, dense_ms - spared / 1e6, measured_ms)
+    planned = Planned(planned.plan, {**planned.skipped, **unfit}, whole)
     return planned, _choices(planned, timed)
 
 
@@ -110,31 +126,51 @@ def _break_even(kind: str, shape: Shape) -> int:
 
 def _timed(
     layers: Sequence[Layer],
-    works: dict[str, tuple[LayerWork, int]],
+    works: dict[str, LayerCalls],
     settings: LowRankSettings,
     search: RankSearch,
     timer: LayerTimer,
-) -> dict[str, Timed]:
-    """Time each distinct layer that may be decomposed once, at the ranks of a budget."""
-    step, cache, found = search.step(settings.divisor), {}, {}
+) -> tuple[dict[str, Timed], dict[str, str]]:
+    """Time each distinct layer that may be decomposed once, at the ranks of a budget.
+
+    Returns:
+        The times of a mean call by layer, and why others that may be decomposed have none.
+    """
+    step, found, unfit = search.step(settings.divisor), {}, {}
+    cache: dict[Any, Timed] = {}
     for layer in layers:
-        if layer.name not in works or excluded(layer, settings):
+        if excluded(layer, settings):
             continue
-        work = works[layer.name][0]
         ranks = budget_ranks(layer.kind, layer.shape, step)
-        if ranks and work not in cache:
-            cache[work] = timer.times(layer, work, ranks, search.objective)
-        if ranks:
-            found[layer.name] = cache[work]
-    return found
+        if layer.name not in works or not ranks:
+            none = f"no rank that is a multiple of {step} makes it smaller"
+            unfit[layer.name] = none if layer.name in works else NOT_CALLED
+            continue
+        calls = works[layer.name]
+        if calls.mix not in cache:
+            cache[calls.mix] = mean_call(timer, layer, calls, ranks, search.objective)
+        found[layer.name] = cache[calls.mix]
+    return found, unfit
+
+
+def _known(
+    timer: LayerTimer, work: NetworkWork, objective: Objective, times: Mapping[str, LayerTimes]
+) -> tuple[float, str]:
+    """Return what the whole network takes without running it, in milliseconds, and who says so."""
+    if isinstance(timer, (MeasuredLayers, RecordedLayers)):
+        return timer.profile.network(work, objective).median_ms, source_of(timer)
+    total = sum(layer.dense for layer in times.values())
+    return total / 1e6, f"{source_of(timer)}, of the timed layers alone"
+
+
+def _ns(ms: float) -> int:
+    return int(ms * 1e6)
 
 
 def _all_calls(timed: Timed, calls: int) -> LayerTimes:
     dense, ranks = timed
-    ns = 1e6 * calls
-    return LayerTimes(
-        int(dense.median_ms * ns), {r: int(t.median_ms * ns) for r, t in ranks.items()}
-    )
+    by_rank = {rank: _ns(timing.median_ms * calls) for rank, timing in ranks.items()}
+    return LayerTimes(_ns(dense.median_ms * calls), by_rank)
 
 
 def _tightened(
@@ -143,8 +179,13 @@ def _tightened(
     plan: Planner,
     size: NetworkSize,
     whole_timer: WholeTimer,
-) -> Planned:
-    """Plan, time the whole, and ask for less as long as it takes too long."""
+) -> tuple[Planned, float, float]:
+    """Plan, time the whole, and ask for less as long as it takes too long.
+
+    Returns:
+        The plan, and what the original and the new network took side by side, in milliseconds.
+    """
+    size = replace(size, latency=_ns(whole_timer([network])[0]))
     wanted = allowed = settings.latency or 1.0
     reached: list[float] = []
     for _ in range(_ROUNDS):
@@ -159,7 +200,8 @@ def _tightened(
         reached.append(taken / original)  # side by side, so that drift of the machine cancels
         if reached[-1] <= wanted * (1 + _NOISE):
             record = settings.model_dump(mode="json", exclude_unset=True)
-            return replace(planned, plan=LowRankPlan(planned.plan.layers, record))
+            final = replace(planned, plan=LowRankPlan(planned.plan.layers, record))
+            return final, original, taken
         allowed *= wanted / reached[-1]
     raise PlanError(
         f"lowrank.latency = {wanted}: the fastest network that was tried takes "

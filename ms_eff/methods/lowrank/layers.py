@@ -25,6 +25,7 @@ __all__ = [
     "layer_positions",
     "network_params",
     "read_weight",
+    "weight_of",
 ]
 
 Shape = tuple[int, ...]
@@ -72,14 +73,18 @@ def find_layers(network: nn.Cell) -> list[Layer]:
     return found
 
 
+def weight_of(layer: Layer) -> Parameter:
+    """Return the parameter that is to be decomposed."""
+    return layer.cell.embedding_table if layer.kind == "embedding" else layer.cell.weight
+
+
 def read_weight(layer: Layer) -> NDArray[np.float64]:
     """Return the layer's weight as float64 of `layer.shape`.
 
     Raises:
         PlanError: it holds NaN or infinity.
     """
-    own = layer.cell.embedding_table if layer.kind == "embedding" else layer.cell.weight
-    array = own.asnumpy().astype(np.float64)
+    array = weight_of(layer).asnumpy().astype(np.float64)
     if not np.isfinite(array).all():
         raise PlanError(
             f"layer '{layer.name}': its weight holds NaN or infinity; "

@@ -21,8 +21,11 @@ from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan, max_ranks
 from ms_eff.methods.lowrank.settings import LowRankSettings, RatioRank
 from ms_eff.methods.lowrank.tucker import tucker_ranks_for_ratio
 from ms_eff.methods.lowrank.vbmf import vbmf_rank, vbmf_tucker_ranks
+from ms_eff.methods.lowrank.whole_times import NetworkTimes
 
-__all__ = ["NetworkSize", "Planned", "excluded", "make_plan"]
+__all__ = ["NOT_CALLED", "NetworkSize", "Planned", "excluded", "make_plan"]
+
+NOT_CALLED = "the forward never calls it"
 
 Shape = tuple[int, ...]
 # a rank, or the reason why the layer stays as it is
@@ -51,10 +54,11 @@ class NetworkSize:
 
 @dataclass(frozen=True)
 class Planned:
-    """A plan, and for each layer that is not in it the reason."""
+    """A plan, for each layer that is not in it the reason, and what the whole network takes."""
 
     plan: LowRankPlan
     skipped: Mapping[str, str]
+    whole: NetworkTimes | None = None
 
 
 def make_plan(
@@ -251,8 +255,10 @@ def _by_budget(
             "that the chosen layers can reach; raise it, exclude fewer layers, or lower divisor"
         )
     chosen = allocate(candidates, int(share * total) - fixed)
-    stays = "it costs least to keep it: the budget is met without"
-    return {name: rank if rank is not None else stays for name, rank in chosen.items()}
+    stays = dict.fromkeys(chosen, "it costs least to keep it: the budget is met without")
+    if key == "macs":
+        stays |= {x.name: NOT_CALLED for x in layers if x.name not in size.positions}
+    return {name: rank if rank is not None else stays[name] for name, rank in chosen.items()}
 
 
 def _candidate(

@@ -21,13 +21,16 @@ __all__ = [
     "Conditions",
     "Curve",
     "LatencyProfile",
+    "NetworkWork",
     "merged",
     "read_profiles",
     "select",
     "write_profiles",
 ]
 
-FORMAT = "ms_eff.latency/1"
+FORMAT = "ms_eff.latency/2"
+# it noted neither the timer, nor dtypes layer by layer, nor the time of the whole network
+_OLD = "ms_eff.latency/1"
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,41 @@ class Conditions:
     Attributes:
         device: name of the accelerator or the CPU.
         mindspore: its version.
-        dtype: of weights and inputs, `float32`.
+        dtype: what the layers compute in; `float16+float32` where they differ.
         batch: samples in one call of the network.
+        timer: of the layers: `wall`, or `profiler`, which sees kernels only.
     """
 
     device: str
     mindspore: str
     dtype: str
     batch: int
+    timer: str = "wall"
 
     def __str__(self) -> str:
-        return f"{self.device}, MindSpore {self.mindspore}, {self.dtype}, batch {self.batch}"
+        return (
+            f"{self.device}, MindSpore {self.mindspore}, {self.dtype}, batch {self.batch}, "
+            f"timer {self.timer}"
+        )
+
+
+@dataclass(frozen=True)
+class NetworkWork:
+    """A network as a profile knows it again: not by its weights, but by their number.
+
+    Attributes:
+        layers: how many have a weight matrix or kernel.
+        params: parameters of the whole.
+        input: shape of its input, batch axis first.
+    """
+
+    layers: int
+    params: int
+    input: tuple[int, ...]
+
+    def __str__(self) -> str:
+        size = "x".join(map(str, self.input))
+        return f"of {self.layers} layers and {self.params} parameters on {size}"
 
 
 @dataclass
@@ -66,11 +93,13 @@ class LatencyProfile:
         conditions: where they were taken.
         curves: each distinct layer once.
         environment: versions, date, command, for the record.
+        networks: whole networks, by the wall clock whatever times the layers.
     """
 
     conditions: Conditions
     curves: dict[tuple[Objective, LayerWork], Curve] = field(default_factory=dict)
     environment: Mapping[str, Any] = field(default_factory=dict)
+    networks: dict[tuple[Objective, NetworkWork], Timing] = field(default_factory=dict)
 
     def times(
         self, work: LayerWork, ranks: Sequence[int], objective: Objective
@@ -94,15 +123,33 @@ class LatencyProfile:
             )
         return curve.dense, {rank: curve.ranks[rank] for rank in ranks}
 
+    def network(self, work: NetworkWork, objective: Objective) -> Timing:
+        """Return the time of a whole network.
+
+        Raises:
+            PlanError: it was not measured.
+        """
+        if (objective, work) not in self.networks:
+            raise PlanError(
+                f"latency profile ({self.conditions}): it has no time of the whole network "
+                f"{work} for objective {objective}, which a latency budget is a share of; record "
+                "it on that device with `ms-eff bench ranks CONFIG`"
+            )
+        return self.networks[objective, work]
+
     def to_json(self) -> dict[str, Any]:
         """Return JSON-able values."""
         return {
             **asdict(self.conditions),
             "environment": dict(self.environment),
+            "networks": [
+                {"objective": objective, **_plain(work), "whole": asdict(timing)}
+                for (objective, work), timing in self.networks.items()
+            ],
             "layers": [
                 {
                     "objective": objective,
-                    **{key: _plain(value) for key, value in asdict(work).items()},
+                    **_plain(work),
                     "dense": asdict(curve.dense),
                     "ranks": {str(rank): asdict(t) for rank, t in curve.ranks.items()},
                 }
@@ -117,9 +164,12 @@ class LatencyProfile:
         profile = cls(conditions, environment=values.get("environment", {}))
         for row in values["layers"]:
             shape, inputs, output = (tuple(row[key]) for key in ("shape", "input", "output"))
-            work = LayerWork(row["kind"], shape, inputs, output, row["geometry"])
+            work = LayerWork(row["kind"], shape, inputs, output, row["geometry"], row["dtype"])
             ranks = {int(rank): Timing(**timing) for rank, timing in row["ranks"].items()}
             profile.curves[row["objective"], work] = Curve(Timing(**row["dense"]), ranks)
+        for row in values["networks"]:
+            whole = NetworkWork(row["layers"], row["params"], tuple(row["input"]))
+            profile.networks[row["objective"], whole] = Timing(**row["whole"])
         return profile
 
 
@@ -134,9 +184,15 @@ def read_profiles(path: str | Path) -> list[LatencyProfile]:
     """Read all profiles of a file.
 
     Raises:
-        PlanError: the file is missing, is no JSON, or no latency profile.
+        PlanError: the file is missing, is no JSON, no latency profile, or one of an older format.
     """
     values = read_json(path, PlanError)
+    if isinstance(values, dict) and values.get("format") == _OLD:
+        raise PlanError(
+            f"{path}: latency profile of the older format '{_OLD}', which lacks the time of the "
+            "whole network, the timer and dtypes; move it away, and record it again with "
+            "`ms-eff bench ranks CONFIG`"
+        )
     if not isinstance(values, dict) or values.get("format") != FORMAT:
         raise PlanError(f"{path}: no latency profile of format '{FORMAT}'; record one with bench")
     try:
@@ -151,6 +207,7 @@ def merged(profiles: Sequence[LatencyProfile]) -> list[LatencyProfile]:
     for profile in profiles:
         known = found.setdefault(profile.conditions, profile)
         known.curves = profile.curves | known.curves
+        known.networks = profile.networks | known.networks
     return list(found.values())
 
 
@@ -162,12 +219,12 @@ def select(
     Args:
         profiles: of one file.
         batch: samples a call.
-        dtype: of weights and inputs.
+        dtype: what the network's layers compute in.
         device: as the profile names it; may be None if only one device is there.
         source: file name for messages.
 
     Raises:
-        PlanError: none fits, or several devices do; the message lists what is there.
+        PlanError: none fits, or several devices or timers do; the message lists what is there.
     """
     known = "; ".join(str(profile.conditions) for profile in profiles) or "nothing"
     fitting = [p for p in profiles if (p.conditions.batch, p.conditions.dtype) == (batch, dtype)]
@@ -181,8 +238,14 @@ def select(
         )
     if len({profile.conditions.device for profile in fitting}) > 1:
         raise PlanError(f"{source}: several devices; name one by rank_search.device ({known})")
+    if len({profile.conditions.timer for profile in fitting}) > 1:
+        raise PlanError(
+            f"{source}: layers by timer wall and by timer profiler, which do not compare; record "
+            f"each in an output folder of its own ({known})"
+        )
     return fitting[0]  # of several MindSpore versions, the one recorded last stands first
 
 
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+def _plain(work: LayerWork | NetworkWork) -> dict[str, Any]:
+    values = asdict(work).items()
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in values}

@@ -2,7 +2,8 @@
 
 Latency over rank is a staircase: the hardware works in tiles, and a rank just below a tile's edge
 costs as much as the edge itself. The search goes down from a start rank to the best such edge. The
-noise floor, the fast mode, the floor of 0.7 R and the rule for ties are ours.
+noise floor, held against jumps and against the gain on the original layer, the fast mode, the floor
+of 0.7 R and the rule for ties are ours.
 """
 
 from __future__ import annotations
@@ -31,6 +32,15 @@ class Timing:
     median_ms: float
     spread_ms: float = 0.0
     runs: int = 1
+
+    @property
+    def error_ms(self) -> float:
+        """Return about how far the median may be off, in milliseconds: spread / sqrt(runs).
+
+        >>> Timing(5.0, 0.4, 16).error_ms
+        0.1
+        """
+        return self.spread_ms / math.sqrt(self.runs)
 
     @classmethod
     def of(cls, samples: Sequence[float]) -> Timing:
@@ -102,7 +112,10 @@ def search_rank(
     """Return the rank just below the largest latency cliff, or the original layer (2407.20266).
 
     A jump counts only if it exceeds the noise: the spreads of both timings together, and at least
-    `noise` of the time. Jumps equal within the noise are ties, and the larger rank wins.
+    `noise` of the time. Jumps equal within the noise are ties, and the larger rank wins. What the
+    decomposed layer gains on the original has to exceed the noise as well: `noise` of the time, and
+    the errors of both medians (the paper only asks for t < T). So a layer whose two times are about
+    equal stays whole in every search.
 
     Args:
         time_of: rank -> time of the decomposed layer, in milliseconds.
@@ -110,7 +123,7 @@ def search_rank(
         R: start rank.
         floor: lowest rank to look at; `rank_floor(R)` if None.
         step: 1 times every rank; else only `R` and the multiples of `step` (the fast mode).
-        noise: smallest jump that counts, as a share of the time before it.
+        noise: smallest jump, and smallest gain, that counts, as a share of the time before it.
 
     Raises:
         ValueError: no rank lies between `floor` and `R`, or `step` is below 1.
@@ -125,8 +138,12 @@ def search_rank(
     best, why = _below_largest_cliff(curve, noise)
     timing, whole = dict(curve)[best], _timing(dense)
     taken = f"{timing.median_ms:.4g} ms, the layer itself {whole.median_ms:.4g} ms"
-    if timing.median_ms >= whole.median_ms:
-        return RankChoice(None, R, whole, tuple(curve), f"ORG: at rank {best} {taken}")
+    # medians are surer than single runs, and a real gain is not to be lost in the runs' spread
+    least = _least(whole, noise, whole.error_ms + timing.error_ms)
+    if whole.median_ms - timing.median_ms <= least:
+        slower = timing.median_ms >= whole.median_ms
+        why = f"ORG: at rank {best} {taken}{'' if slower else ', a gain within the noise'}"
+        return RankChoice(None, R, whole, tuple(curve), why)
     return RankChoice(best, R, whole, tuple(curve), f"rank {best}: {why}; {taken}")
 
 
@@ -134,9 +151,7 @@ def _below_largest_cliff(curve: Sequence[tuple[int, Timing]], noise: float) -> t
     """Return (rank, why): the upper end of the curve if nothing in it stands out of the noise."""
     jumps = []
     for (_, above), (rank, below) in pairwise(curve):
-        least = max(noise * above.median_ms, above.spread_ms + below.spread_ms)
-        # a model's equal steps differ by rounding
-        least = max(least, 1e-9 * above.median_ms)
+        least = _least(above, noise, above.spread_ms + below.spread_ms)
         jumps.append((above.median_ms - below.median_ms, least, rank))
     jumps = [jump for jump in jumps if jump[0] > jump[1]]
     if not jumps:
@@ -144,6 +159,12 @@ def _below_largest_cliff(curve: Sequence[tuple[int, Timing]], noise: float) -> t
     largest, slack, _ = max(jumps)
     _, _, rank = max((j for j in jumps if j[0] >= largest - max(slack, j[1])), key=lambda j: j[2])
     return rank, "just below the largest jump"
+
+
+def _least(above: Timing, noise: float, spread_ms: float) -> float:
+    """Return the difference, in milliseconds, up to which two timings count as equal."""
+    # a model has no noise, but its equal steps differ by rounding
+    return max(max(noise, 1e-9) * above.median_ms, spread_ms)
 
 
 def _timing(value: Timing | float) -> Timing:

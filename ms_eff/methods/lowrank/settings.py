@@ -23,6 +23,8 @@ __all__ = [
     "RatioRank",
     "Targeting",
     "make_settings",
+    "timed_precision",
+    "to_record",
     "with_search",
 ]
 
@@ -80,10 +82,11 @@ class RankSearch(Section):
             kernels only; a latency profile (`*.json`, by `ms-eff bench ranks`) was measured
             elsewhere; `model` calculates for an Ascend cube unit, and is only a model.
         device: whose profile to take where a file holds several; for `model` the machine,
-            `ascend910` (default) or `ascend310`.
+            `ascend910` (default) or `ascend310`. Measuring here there is no choice.
         fast: time only the start rank and multiples of `divisor` (of 8 where that is 1).
         floor: lowest rank looked at, as a share of the start rank.
-        noise: a jump counts only above this share of the time, and above the measured spreads.
+        noise: a jump, or the gain on the layer itself, counts only above this share of the time;
+            a jump also only above the measured spreads, the gain above the medians' errors.
         warmup: measuring here: calls thrown away.
         runs: measuring here: calls that count.
     """
@@ -112,12 +115,22 @@ class RankSearch(Section):
     def _machine(self) -> Self:
         if self.timer == "model" and self.device not in (None, *MACHINES):
             raise ValueError(f"device '{self.device}' has no model; known: {', '.join(MACHINES)}")
+        if self.on_this_device and self.device is not None:
+            raise ValueError(
+                f"device '{self.device}' chooses among profiles or models, and timer {self.timer} "
+                "measures on this one; drop device, or name a profile *.json"
+            )
         return self
 
     @property
     def on_this_device(self) -> bool:
         """Whether times are measured here and now."""
         return self.timer in _HERE
+
+    @property
+    def recorded(self) -> bool:
+        """Whether times come from a latency profile."""
+        return self.timer.endswith(".json")
 
     def step(self, divisor: int) -> int:
         """Return the distance of two ranks that are timed.
@@ -203,18 +216,27 @@ class LowRankSettings(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _budget_by_name(cls, given: Any) -> Any:
-        """Take `budget: {latency: 0.7}` for `latency: 0.7`."""
-        if not isinstance(given, Mapping) or not isinstance(given.get("budget"), Mapping):
+    def _as_said(cls, given: Any) -> Any:
+        """Take `budget: {latency: 0.7}` for `latency: 0.7`, and null for not said."""
+        if not isinstance(given, Mapping):
+            return given
+        # a config that builds on another takes a key back by null, whatever its type
+        given = {key: value for key, value in given.items() if value is not None}
+        if "budget" not in given:
             return given
         budget = given["budget"]
+        if not isinstance(budget, Mapping):
+            raise ValueError(
+                f"budget = {budget!r}: name what it is a share of, one of {', '.join(BUDGETS)}, as "
+                "in budget: {params: 0.5}"
+            )
         if len(budget) != 1 or not set(budget) <= set(BUDGETS):
             raise ValueError(
                 f"budget: {', '.join(map(str, budget)) or 'nothing'} is given; name one of "
                 f"{', '.join(BUDGETS)}, as in budget: {{latency: 0.7}}"
             )
         (name,) = budget
-        if given.get(name) is not None:
+        if name in given:
             raise ValueError(f"budget.{name} and {name} say it twice; drop one")
         return {**{k: v for k, v in given.items() if k != "budget"}, **budget}
 
@@ -246,8 +268,7 @@ class LowRankSettings(Section):
         if len(given) != 1:
             found = f"found {' and '.join(given)}" if given else "found none"
             raise ValueError(f"name exactly one of {', '.join(SOURCES)}; {found}")
-        said = self.model_fields_set - {"plan", "vbmf", "freeze"}
-        beside = {name for name in said if getattr(self, name) is not None}  # null takes one back
+        beside = self.model_fields_set - {"plan", "vbmf", "freeze"}
         if given == ["plan"] and beside:
             raise ValueError(f"a plan is applied as written; drop {', '.join(sorted(beside))}")
         timed = [n for n in ("latency", "rank_search", "target") if getattr(self, n) is not None]
@@ -256,6 +277,13 @@ class LowRankSettings(Section):
             raise ValueError(f"{timed[0]} times single layers, not {other}; drop one of them")
         if self.target is not None and given == ["latency"]:
             raise ValueError("a latency budget goes by measured gains already; drop target")
+        if given == ["latency"] and self.rank_search is not None:
+            unused = self.rank_search.model_fields_set & {"floor", "noise"}
+            if unused:
+                raise ValueError(
+                    "a latency budget takes no single cliffs; drop "
+                    + ", ".join(f"rank_search.{name}" for name in sorted(unused))
+                )
         if given != ["merge"] and "merge_bias" in self.model_fields_set:
             raise ValueError("merge_bias is about merging; drop it, or name merge")
         if self.criterion == "weight" and "calibration_samples" in self.model_fields_set:
@@ -290,7 +318,40 @@ def with_search(settings: LowRankSettings, search: RankSearch) -> LowRankSetting
         ConfigError: they cannot be searched; merging and branches cannot.
     """
     said = settings.model_dump(exclude_unset=True)
-    return make_settings({**said, "rank_search": search.model_dump()})
+    return make_settings({**said, "rank_search": search.model_dump(exclude_unset=True)})
+
+
+def to_record(settings: LowRankSettings) -> LowRankSettings:
+    """Return the settings to record the latency profile by that these will want to read.
+
+    Raises:
+        ConfigError: they cannot be searched; merging and branches cannot.
+
+    >>> search = {"timer": "board.json", "device": "Ascend310", "runs": 50}
+    >>> to_record(LowRankSettings(ratio=2.0, target={}, rank_search=search)).rank_search.timer
+    'wall'
+    """
+    search = settings.rank_search or RankSearch()
+    if not search.on_this_device:  # the file is what is to be recorded, and the device is this one
+        said = search.model_dump(exclude_unset=True, exclude={"timer", "device"})
+        search = RankSearch(**said)
+    without = {k: v for k, v in settings.model_dump(exclude_unset=True).items() if k != "target"}
+    return with_search(make_settings(without), search)
+
+
+def timed_precision(settings: LowRankSettings, training: str) -> str:
+    """Return the precision level to time a network in that is trained at level `training`.
+
+    Training steps run in it; networks are saved, exported and used for inference in float32.
+
+    >>> search = {"objective": "train"}
+    >>> timed_precision(LowRankSettings(ratio=2.0, rank_search=search), "O2")
+    'O2'
+    >>> timed_precision(LowRankSettings(ratio=2.0), "O2")
+    'O0'
+    """
+    search = settings.rank_search or RankSearch()
+    return training if search.objective == "train" else "O0"
 
 
 def make_settings(given: Mapping[str, Any]) -> LowRankSettings:

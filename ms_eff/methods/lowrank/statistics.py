@@ -30,6 +30,8 @@ def estimate_statistics(network: nn.Cell, batches: Iterable[np.ndarray]) -> int:
 
     Each batch runs in training mode, so that every normalisation sees what the ones before it make
     of that very batch; the batches' means and variances are then averaged, each with equal weight.
+    Norms with `use_batch_statistics=False` gather none, also in training, and keep what they have;
+    so does one that no batch reaches.
 
     Args:
         network: changed in place; only its statistics are.
@@ -41,7 +43,11 @@ def estimate_statistics(network: nn.Cell, batches: Iterable[np.ndarray]) -> int:
     Raises:
         DataError: there were none.
     """
-    norms = [c for _, c in network.cells_and_names() if isinstance(c, _BatchNorm)]
+    norms = [
+        cell
+        for _, cell in network.cells_and_names()
+        if isinstance(cell, _BatchNorm) and cell.use_batch_statistics is not False
+    ]
     training = {id(cell): cell.training for _, cell in network.cells_and_names()}
     alone = _Alone(network).set_train(True)
     pairs = [(norm.momentum, p) for norm in norms for p in (norm.moving_mean, norm.moving_variance)]
@@ -61,6 +67,9 @@ def estimate_statistics(network: nn.Cell, batches: Iterable[np.ndarray]) -> int:
         for old, (_, p) in zip(kept, pairs, strict=True):
             p.set_data(Tensor(old, p.dtype))
         raise DataError("calibration: no batch came, so no statistics could be measured")
-    for total, (_, p) in zip(sums, pairs, strict=True):
-        p.set_data(Tensor((total / count).astype(np.float32), p.dtype))
+    for index, (old, total, (_, p)) in enumerate(zip(kept, sums, pairs, strict=True)):
+        mean = index - index % 2  # the sums of a norm's mean and of its variance stand side by side
+        reached = any(part.any() for part in sums[mean : mean + 2])
+        value = total / count if reached else old
+        p.set_data(Tensor(value.astype(np.float32), p.dtype))
     return count

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +16,19 @@ from ms_eff.methods.lowrank.cells import LowRankCell
 from ms_eff.methods.lowrank.costs import macs_of, weights_of
 from ms_eff.methods.lowrank.criteria import Criterion
 from ms_eff.methods.lowrank.factors import Factors, empty_like, factorize, fill
-from ms_eff.methods.lowrank.latency import by_latency
 from ms_eff.methods.lowrank.layers import Layer, find_layers, layer_positions, network_params
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
 from ms_eff.methods.lowrank.planner import NetworkSize, Planned, make_plan
 from ms_eff.methods.lowrank.rank_search import RankChoice
 from ms_eff.methods.lowrank.rebuilding import check_plan, swapped
 from ms_eff.methods.lowrank.reports import LayerReport
-from ms_eff.methods.lowrank.search import refine
+from ms_eff.methods.lowrank.search import searched
 from ms_eff.methods.lowrank.settings import SOURCES, LowRankSettings, make_settings
 from ms_eff.methods.lowrank.target_plan import targeted_plan
+from ms_eff.methods.lowrank.whole_times import NetworkTimes
+from ms_eff.train.precision import in_precision
 
-__all__ = ["LayerReport", "apply_lowrank", "branch"]
+__all__ = ["Decomposed", "LayerReport", "apply_lowrank", "branch", "decompose"]
 
 Shape = tuple[int, ...]
 
@@ -41,6 +41,7 @@ def apply_lowrank(
     input_dtype: Any = ms.float32,
     calibration: Iterable[Batch] | None = None,
     loss: Loss | None = None,
+    precision: str = "O0",
     **settings: Any,
 ) -> tuple[nn.Cell, LowRankPlan, list[LayerReport]]:
     """Return a copy of a network with low-rank factors in its layers' place (arXiv:2407.20266).
@@ -58,6 +59,8 @@ def apply_lowrank(
         calibration: batches of NumPy (inputs, labels) for the criteria `activation` and
             `two_sided`; labels of None are drawn from the network's predictions.
         loss: (outputs, labels) -> mean over the batch, for `two_sided`; cross entropy if None.
+        precision: what is timed, where the settings say so: `O0` the network as it is, `O2` or
+            `O3` in mixed precision, as `train.precision` says.
         **settings: see `LowRankSettings`.
 
     Returns:
@@ -68,19 +71,47 @@ def apply_lowrank(
         ConfigError: a setting is unknown or out of range.
         PlanError: the plan or the settings do not fit the network.
         DataError: the network does not take the calibration data.
+        SetupError: this device cannot run a layer in what it computes in.
 
     >>> network = nn.SequentialCell(nn.Dense(64, 32), nn.ReLU(), nn.Dense(32, 10))
     >>> compressed, plan, report = apply_lowrank(network, ratio=2.0)
     >>> [(row.layer, row.rank) for row in report]
     [('0', (10,)), ('2', (3,))]
     """
+    done = decompose(
+        network, plan, input_shape, input_dtype, calibration, loss, precision, settings
+    )
+    return done.network, done.plan, done.report
+
+
+@dataclass(frozen=True)
+class Decomposed:
+    """What `apply_lowrank` returns, and the times of the whole network where they matter."""
+
+    network: nn.Cell
+    plan: LowRankPlan
+    report: list[LayerReport]
+    whole: NetworkTimes | None
+
+
+def decompose(
+    network: nn.Cell,
+    plan: LowRankPlan | LowRankSettings | Mapping[str, Any] | str | Path | None = None,
+    input_shape: Sequence[int] | None = None,
+    input_dtype: Any = ms.float32,
+    calibration: Iterable[Batch] | None = None,
+    loss: Loss | None = None,
+    precision: str = "O0",
+    settings: Mapping[str, Any] | None = None,
+) -> Decomposed:
+    """Do what `apply_lowrank` does; arguments and exceptions are the same."""
     layers = find_layers(network)
-    wanted = _wanted(plan, settings)
+    wanted = _wanted(plan, settings or {})
     size = NetworkSize(network_params(network))
     if input_shape is not None:
         positions, macs = layer_positions(network, layers, tuple(input_shape), input_dtype)
         size = NetworkSize(size.params, macs, positions)
-    searched: Mapping[str, RankChoice] = {}
+    choices: Mapping[str, RankChoice] = {}
     by = _criterion(network, layers, wanted, calibration, loss)
     if isinstance(wanted, LowRankPlan):
         if not wanted.layers:
@@ -88,10 +119,9 @@ def apply_lowrank(
         check_plan(wanted, layers, by)
         planned = Planned(wanted, {})
     else:
-        planned, searched = _planned(network, layers, wanted, size, input_shape, input_dtype, by)
-        if wanted.target is not None and not planned.plan.layers:
-            kept = [_report(x, None, None, planned.skipped.get(x.name, ""), size) for x in layers]
-            return network, planned.plan, _with_search(kept, searched)
+        planned, choices = _planned(
+            network, layers, wanted, size, input_shape, input_dtype, by, precision
+        )
     entries = {entry.name: entry for entry in planned.plan.layers}
     cells: dict[str, LowRankCell] = {}
     report = []
@@ -103,7 +133,10 @@ def apply_lowrank(
             fill(cells[layer.name], factors.weights)
         reason = planned.skipped.get(layer.name, layer.reason or "not in the plan")
         report.append(_report(layer, entry, factors, reason, size, by.name))
-    return swapped(network, layers, cells), planned.plan, _with_search(report, searched)
+    targeted = isinstance(wanted, LowRankSettings) and wanted.target is not None
+    same = targeted and not entries  # nothing helps: the very object comes back
+    result = network if same else swapped(network, layers, cells)
+    return Decomposed(result, planned.plan, _with_search(report, choices), planned.whole)
 
 
 def branch(
@@ -163,21 +196,18 @@ def _planned(
     input_shape: Sequence[int] | None,
     input_dtype: Any,
     by: Criterion,
+    precision: str,
 ) -> tuple[Planned, Mapping[str, RankChoice]]:
     """Make the plan, by latency where the settings say so; return what was timed besides."""
-    plan = partial(make_plan, layers, by=by)
-    if settings.target is not None:
-        if input_shape is None:
-            raise ConfigError("lowrank.target: needs the network's input; pass input_shape")
-        targeted, found, _ = targeted_plan(network, settings, input_shape, input_dtype, by=by)
-        whole = {name: choice.why for name, choice in found.items() if choice.rank is None}
-        return Planned(targeted, {**plan(settings, size).skipped, **whole}), found
-    if settings.source == "latency":
-        return by_latency(network, layers, settings, plan, size, input_shape, input_dtype)
-    if settings.rank_search is not None:
-        planned = plan(settings, size)
-        return refine(network, layers, planned, settings, input_shape, input_dtype)
-    return plan(settings, size), {}
+    by_time = next((n for n in ("target", "latency", "rank_search") if getattr(settings, n)), None)
+    if by_time is None:
+        return make_plan(layers, settings, size, by=by), {}
+    if input_shape is None:
+        raise ConfigError(f"lowrank.{by_time}: needs the network's input; pass input_shape")
+    timed = in_precision(network, precision)
+    if by_time == "target":
+        return targeted_plan(timed, settings, input_shape, input_dtype, by=by)[:2]
+    return searched(timed, settings, input_shape, input_dtype, by=by)
 
 
 def _with_search(

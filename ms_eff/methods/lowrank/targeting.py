@@ -1,7 +1,8 @@
 """Which layers are worth decomposing, from timings alone (after arXiv:2309.12412; procedure ours).
 
 Equal layers stand or fall together. First each group's own gain decides, then the whole network is
-timed: what does not help there is dropped. No MindSpore, and no clock: timings are injected.
+timed, where it can be: what does not help there is dropped. No MindSpore, and no clock: timings are
+injected.
 """
 
 from __future__ import annotations
@@ -48,9 +49,10 @@ class Targeted:
     Attributes:
         kept: groups to decompose; none means that the network stays as it is.
         dropped: (group, reason) of the others.
-        dense_ms: time of the original network; None if no group came so far that it was timed.
+        dense_ms: time of the original network; None if no group came so far that it was wanted, or
+            if it is not known.
         predicted_ms: that less the gains of the kept groups.
-        measured_ms: time of the network with the kept groups decomposed.
+        measured_ms: time of the network with the kept groups decomposed; None if it was not run.
     """
 
     kept: tuple[Group, ...]
@@ -70,11 +72,12 @@ class Targeted:
 
 def target(
     groups: Sequence[Group],
-    whole_ms: Callable[[Sequence[Group]], float],
+    whole_ms: Callable[[Sequence[Group]], float] | None,
     *,
     threshold: float = 0.05,
     tolerance: float = 0.02,
     most: int | None = None,
+    dense_ms: float | None = None,
 ) -> Targeted:
     """Select the groups whose decomposition makes the whole network faster.
 
@@ -84,11 +87,13 @@ def target(
 
     Args:
         groups: candidates.
-        whole_ms: groups -> time of the network with just these decomposed.
+        whole_ms: groups -> time of the network with just these decomposed. None where it cannot be
+            run: the groups' own gains then decide alone, and whether their sum is beyond noise.
         threshold: least gain of a layer, as a share of its own time.
         tolerance: how much slower than predicted is noise, and how much faster than the original
             the result has to be, as shares.
         most: layers to decompose at most; those that gain most each come first.
+        dense_ms: without `whole_ms`: time of the original network, if it is known.
     """
     kept = [g for g in groups if g.dense_ms - g.ms > threshold * g.dense_ms]
     dropped = [
@@ -101,6 +106,8 @@ def target(
         dropped += [(g, f"others gain more, and at most {most} layers are wanted") for g in beyond]
     if not kept:
         return Targeted((), tuple(dropped))
+    if whole_ms is None:
+        return _unmeasured(kept, dropped, dense_ms, tolerance)
     dense = whole_ms(())
     measured = whole_ms(tuple(kept))
     failures = 0
@@ -118,6 +125,22 @@ def target(
         dropped += [(group, reason) for group in kept]
         kept, measured = [], dense
     return Targeted(tuple(kept), tuple(dropped), dense, _predicted(dense, kept), measured)
+
+
+def _unmeasured(
+    kept: Sequence[Group],
+    dropped: Sequence[tuple[Group, str]],
+    dense: float | None,
+    tolerance: float,
+) -> Targeted:
+    """Return what the groups' own gains select, unless their sum is lost in the noise."""
+    if dense is None:
+        return Targeted(tuple(kept), tuple(dropped))
+    predicted = _predicted(dense, kept)
+    if predicted >= dense * (1 - tolerance):
+        reason = f"the whole would take {predicted:.4g} ms, the original {dense:.4g} ms"
+        return Targeted((), (*dropped, *((group, reason) for group in kept)), dense, dense)
+    return Targeted(tuple(kept), tuple(dropped), dense, predicted)
 
 
 def _largest(groups: Sequence[Group], most: int) -> tuple[list[Group], list[Group]]:

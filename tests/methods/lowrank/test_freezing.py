@@ -112,7 +112,9 @@ def test_the_average_goes_on_towards_resting_factors(tmp_path) -> None:
     class Averages(LowRank):
         def on_epoch_end(self, event):
             own = weights(event.model)
-            seen.append({n: (own[n], a.asnumpy().copy()) for n, a in job.averaged.items()})
+            averages = job.average.arrays().items()
+            names = {n.removeprefix("ema."): a.copy() for n, a in averages}
+            seen.append({n: (own[n], a) for n, a in names.items()})
 
     seen: list[dict] = []
     method, network = lowrank(kind="sequential")

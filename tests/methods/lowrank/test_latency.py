@@ -9,6 +9,7 @@ import pytest
 from mindspore import nn
 
 import ms_eff
+from ms_eff.bench.layers import network_work
 from ms_eff.errors import ConfigError, PlanError
 from ms_eff.methods.base import ModelContext
 from ms_eff.methods.lowrank import apply_lowrank
@@ -17,8 +18,10 @@ from ms_eff.methods.lowrank.latency import budget_ranks, by_latency
 from ms_eff.methods.lowrank.layers import find_layers, network_params
 from ms_eff.methods.lowrank.method import LowRank
 from ms_eff.methods.lowrank.planner import NetworkSize, make_plan
+from ms_eff.methods.lowrank.profile import Conditions, Curve, LatencyProfile, write_profiles
 from ms_eff.methods.lowrank.rank_search import Timing
 from ms_eff.methods.lowrank.settings import make_settings
+from ms_eff.methods.lowrank.whole_times import NetworkTimes
 from tests.methods.lowrank.networks import randomise
 
 SHAPE = (2, 64)
@@ -37,8 +40,8 @@ def network() -> nn.Cell:
     return randomise(nn.SequentialCell(nn.Dense(64, 64), nn.Dense(64, 64), nn.Dense(64, 10)))
 
 
-def planned(share: float, whole_timer, **more):
-    net = network()
+def planned(share: float, whole_timer, net=None, timer=None, **more):
+    net = net or network()
     layers, settings = find_layers(net), make_settings({"latency": share, **more})
     size = NetworkSize(network_params(net))
     return by_latency(
@@ -49,7 +52,7 @@ def planned(share: float, whole_timer, **more):
         size,
         SHAPE,
         ms.float32,
-        ByRank(),
+        timer or ByRank(),
         whole_timer,
     )
 
@@ -94,6 +97,47 @@ def test_a_budget_out_of_reach_is_named() -> None:
         apply_lowrank(network(), latency=0.5)
 
 
+class Recorded(ByRank):
+    """Writes what it is asked into a profile."""
+
+    def __init__(self, profile: LatencyProfile) -> None:
+        self.profile = profile
+
+    def times(self, layer, work, ranks, objective):
+        dense, found = super().times(layer, work, ranks, objective)
+        self.profile.curves[objective, work] = Curve(dense, found)
+        return dense, found
+
+
+def test_with_a_profile_the_share_is_one_of_the_whole_networks_time(tmp_path) -> None:
+    net, path = network(), tmp_path / "board.json"
+    profile = LatencyProfile(Conditions("board", "2.9.0", "float32", 2))
+    ms_eff.search_ranks(net, latency=0.6, input_shape=SHAPE, timer=Recorded(profile))
+    wishes = {"latency": 0.6, "rank_search": {"timer": str(path)}}
+    write_profiles(path, [profile])
+    with pytest.raises(PlanError, match=r"no time of the whole network of 3 layers.*bench ranks"):
+        apply_lowrank(net, wishes, input_shape=SHAPE)
+    for whole in (200.0, 250.0):  # layers take 192 ms of it
+        work = network_work(net, find_layers(net), SHAPE)
+        profile.networks["infer", work] = Timing(whole)
+        write_profiles(path, [profile])
+        _, plan, _ = apply_lowrank(net, wishes, input_shape=SHAPE)
+        taken = whole - sum(64 - entry.rank[0] for entry in plan.layers)
+        assert 0.6 * whole - 8 < taken <= 0.6 * whole
+    method = LowRank(make_settings(wishes))
+    method.change_model(net, ModelContext(SHAPE))
+    found = method.report["network"]
+    assert (found["dense_ms"], found["predicted_ms"], found["measured_ms"]) == (250, taken, None)
+    assert found["source"].startswith("latency profile (board")
+
+
+def test_what_was_measured_of_the_whole_is_told() -> None:
+    plan, _ = planned(0.6, as_summed)
+    (total,) = as_summed([network()])
+    taken = total - sum(64 - entry.rank[0] for entry in plan.plan.layers)
+    assert plan.whole == NetworkTimes("infer", "measured here", total, taken, taken)
+
+
 def test_ranks_of_a_budget_are_aligned_and_make_the_layer_smaller() -> None:
     assert budget_ranks("dense", (10, 64), 8) == [8]
     assert budget_ranks("dense", (8, 8), 8) == []
@@ -123,3 +167,54 @@ def test_by_the_model_and_by_the_wall_clock_a_network_comes_out() -> None:
     report = json.loads(json.dumps(method.report))
     assert [row["decomposed"] for row in report["layers"]] == [True, False]
     assert report["layers"][0]["search"]["why"].startswith("rank ")
+
+
+def test_each_layer_is_timed_at_all_its_calls_and_once_among_equals() -> None:
+    class Thrice(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Dense(64, 64), nn.Dense(64, 64)
+
+        def construct(self, x):
+            return self.b(self.a(self.a(x)))
+
+    class Counting(ByRank):
+        asked = 0
+
+        def times(self, *given):
+            self.asked += 1
+            return super().times(*given)
+
+    timer = Counting()
+    found_plan, found = planned(0.5, None, net=randomise(Thrice()), timer=timer)
+    assert timer.asked == 1
+    ranks = {entry.name: entry.rank[0] for entry in found_plan.plan.layers}
+    taken = 2 * ranks.get("a", 64) + ranks.get("b", 64)
+    assert (found_plan.whole.dense_ms, found_plan.whole.predicted_ms) == (192.0, taken)
+    assert taken <= 96
+    assert found["a"].dense.median_ms == found["b"].dense.median_ms == 64  # of one call
+
+
+def test_the_budget_is_tightened_three_times_at_most() -> None:
+    asked = []
+
+    def stubborn(networks):
+        asked.append(len(networks))
+        return [100.0, 61.3][: len(networks)]  # never quite within 2 % of 0.6
+
+    with pytest.raises(PlanError, match=r"takes 0.613 of the original's time"):
+        planned(0.6, stubborn)
+    assert asked == [1, 2, 2, 2, 2]
+    asked.clear()
+    planned(0.601, stubborn)  # 0.613 is within 2 %
+    assert asked == [1, 2]
+
+
+def test_what_is_planned_within_reach_of_a_tightened_budget_is_told_when_it_fails() -> None:
+    with pytest.raises(PlanError, match=r"fastest network that was tried takes 0.900"):
+        planned(0.5, lambda networks: [100.0, 90.0][: len(networks)])
+
+
+def test_excluded_layers_are_not_timed() -> None:
+    _, found = planned(0.9, as_summed, exclude=["1"])
+    assert set(found) == {"0", "2"}

@@ -15,7 +15,8 @@ from ms_eff.deploy.export import export
 from ms_eff.errors import ConfigError, DataError, PlanError
 from ms_eff.methods.base import ModelContext
 from ms_eff.methods.lowrank import LayerPlan, LowRankPlan, apply_lowrank, rebuild
-from ms_eff.methods.lowrank.merging import find_blocks, merge_bottlenecks
+from ms_eff.methods.lowrank.blocks import find_blocks
+from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.method import LowRank
 from ms_eff.methods.lowrank.settings import LowRankSettings, make_settings
 from ms_eff.methods.lowrank.statistics import estimate_statistics
@@ -149,6 +150,26 @@ def test_statistics_are_the_mean_over_the_batches() -> None:
     np.testing.assert_allclose(net[1].moving_mean.asnumpy(), np.mean(means[0], 0), atol=FP32)
 
 
+def test_norms_that_gather_no_statistics_keep_theirs() -> None:
+    class Partly(nn.Cell):
+        def __init__(self) -> None:
+            super().__init__()
+            self.gathers = nn.BatchNorm2d(3)
+            self.given = nn.BatchNorm2d(3, use_batch_statistics=False)
+            self.idle = nn.BatchNorm2d(3)
+
+        def construct(self, x: Tensor) -> Tensor:
+            return self.given(self.gathers(x))
+
+    net = randomise(Partly())
+    before = weights(net)
+    estimate_statistics(net, [images(5, 3, 6, 6).asnumpy()])
+    changed = {
+        name for name, value in weights(net).items() if not np.array_equal(value, before[name])
+    }
+    assert changed == {"gathers.moving_mean", "gathers.moving_variance"}
+
+
 def test_plan_and_weights_rebuild_it_bit_for_bit(tmp_path: Path) -> None:
     batches = [images(8, 3, 8, 8, seed=s).asnumpy() for s in range(3)]
     context = ModelContext((8, 3, 8, 8), lambda: iter([(b, np.zeros(8)) for b in batches]))
@@ -228,3 +249,41 @@ def test_merging_takes_what_it_promises_from_the_whole_network() -> None:
     saved = sum((row.macs_before or 0) - (row.macs_after or 0) for row in report)
     before, after = (totals(count(n, (1, 3, 8, 8)))["macs"] for n in (network, merged))
     assert before - after == saved
+
+
+def test_wishes_that_would_do_nothing_are_refused() -> None:
+    network = small()
+    _, plan, _ = merge_bottlenecks(network)
+    with pytest.raises(ConfigError, match="a plan is carried out as written; drop share, bias"):
+        merge_bottlenecks(network, plan, share=0.25, bias=True)
+    with pytest.raises(ConfigError, match="share and rank say it twice"):
+        merge_bottlenecks(network, share=0.25, rank=3)
+    with pytest.raises(PlanError, match=r"exclude 'layer9\.\*' matches no block"):
+        merge_bottlenecks(network, exclude=["layer9.*"])
+
+
+def test_a_config_passes_share_and_bias_on() -> None:
+    method = LowRank(make_settings({"merge": 0.25, "merge_bias": False, "exclude": ["layer1.*"]}))
+    merged = method.change_model(small(), ModelContext((2, 3, 8, 8)))
+    entries = LowRankPlan.from_json(method.plan).layers
+    assert [(e.name, e.rank, e.bias) for e in entries] == [
+        ("layer2.0", (4, 4), False),
+        ("layer3.0", (8, 8), False),
+        ("layer4.0", (16, 16), False),
+    ]
+    assert not merged.layer2[0].conv1.has_bias
+
+
+def test_new_cells_keep_the_marks_and_modes_of_the_old_ones() -> None:
+    network = small()
+    block = network.layer1[0]
+    block.conv1.to_float(ms.float16)
+    block.conv2.to_float(ms.float32)
+    block.bn2.set_train(True)
+    block.conv3.weight.requires_grad = False
+    merged = merge_bottlenecks(network)[0].layer1[0]
+    assert merged.conv1.get_flags()["fp16"] is True
+    assert merged.conv2.get_flags()["fp16"] is False
+    assert merged.conv2.get_flags()["fp32"] is True
+    assert "fp16" not in merged.conv3.get_flags()
+    assert (merged.bn2.training, merged.bn1.training) == (True, False)

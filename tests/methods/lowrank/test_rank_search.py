@@ -29,6 +29,24 @@ def test_a_faster_original_stays():
     assert search_rank(staircase, 4.1, 309, floor=242).rank == 256
 
 
+def test_a_gain_within_the_noise_keeps_the_original():
+    assert search_rank(lambda rank: 4.95, 5.0, 10).rank is None  # 1 %, below the 2 % of `noise`
+    assert "within the noise" in search_rank(lambda rank: 4.95, 5.0, 10).why
+    assert search_rank(lambda rank: 4.95, 5.0, 10, noise=0.0).rank == 10
+    wide = Timing(4.0, 0.6)
+    assert search_rank(lambda rank: wide, Timing(5.0, 0.5), 10).rank is None  # 1.0 of 1.1 ms spread
+    assert search_rank(lambda rank: wide, Timing(5.0, 0.3), 10).rank == 10
+    # twenty-five runs settle what one leaves open: the medians are five times surer
+    many = Timing(4.0, 0.6, 25)
+    assert search_rank(lambda rank: many, Timing(5.0, 0.5, 25), 10).rank == 10
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_layer_about_as_fast_as_its_factors_is_org_in_every_search(seed):
+    rng = np.random.default_rng(seed)
+    assert search_rank(lambda r: noisy(rng, 4.98, 20), noisy(rng, 5.0, 20), 38).rank is None
+
+
 def test_a_flat_curve_keeps_the_start_rank():
     assert search_rank(lambda rank: 5.0, 9.0, 309, floor=242).rank == 309
 

@@ -6,7 +6,12 @@ import sys
 import pytest
 
 from ms_eff.errors import ConfigError
-from ms_eff.methods.lowrank.settings import make_settings
+from ms_eff.methods.lowrank.settings import (
+    RankSearch,
+    make_settings,
+    timed_precision,
+    to_record,
+)
 
 
 @pytest.mark.parametrize(
@@ -46,6 +51,18 @@ def test_each_source_is_taken(given: dict) -> None:
         ({"vbmf": False}, r"found none"),
         ({"ratio": 2, "params": 0.5}, r"found ratio and params"),
         ({"plan": "p.json", "divisor": 16}, r"a plan is applied as written; drop divisor"),
+        (
+            {"budget": 0.7},
+            r"budget = 0.7: name what it is a share of, one of params, macs, latency",
+        ),
+        (
+            {"latency": 0.7, "rank_search": {"noise": 0.1, "floor": 0.5}},
+            r"drop rank_search.floor, r",
+        ),
+        (
+            {"ratio": 2, "rank_search": {"device": "b"}},
+            r"device 'b' chooses among.*timer wall meas",
+        ),
         ({"ratoi": 2}, r"unknown setting 'ratoi' \(did you mean 'ratio'\?\)"),
     ],
 )
@@ -67,3 +84,28 @@ def test_settings_and_plans_load_without_mindspore() -> None:
 def test_rank_search_refuses_what_it_does_not_time(other):
     with pytest.raises(ConfigError, match="drop one of them"):
         make_settings({**other, "rank_search": {}})
+
+
+def test_null_takes_any_setting_back() -> None:
+    base = {"merge": 0.5, "merge_bias": False, "branches": 2, "include": ["layer4.*"]}
+    child = {**base, **dict.fromkeys(base), "ratio": 2.0, "freeze": "static", "layers": ["conv"]}
+    assert make_settings(child) == make_settings(
+        {"ratio": 2.0, "freeze": "static", "layers": ["conv"]}
+    )
+    assert make_settings({"plan": "p.json", "divisor": None}).source == "plan"
+
+
+def test_what_records_a_profile_is_what_will_read_it() -> None:
+    search = {"timer": "board.json", "device": "Ascend310", "objective": "train", "runs": 50}
+    found = to_record(make_settings({"latency": 0.5, "rank_search": search}))
+    assert found.rank_search == RankSearch(objective="train", runs=50)
+    assert to_record(make_settings({"ratio": 2.0, "target": True})).target is None
+    with pytest.raises(ConfigError, match="not merge"):
+        to_record(make_settings({"merge": 0.5}))
+
+
+def test_training_is_timed_in_its_precision_and_inference_in_float32() -> None:
+    for objective, level in (("train", "O2"), ("infer", "O0")):
+        settings = make_settings({"ratio": 2.0, "rank_search": {"objective": objective}})
+        assert timed_precision(settings, "O2") == level
+    assert timed_precision(make_settings({"ratio": 2.0}), "O3") == "O0"

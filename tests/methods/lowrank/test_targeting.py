@@ -65,6 +65,19 @@ def test_without_a_candidate_nothing_is_timed():
     assert target([C], never).kept == ()
 
 
+def test_where_nothing_can_be_run_the_groups_gains_decide() -> None:
+    found = target([A, B, C], None)
+    assert (found.kept, [group for group, _ in found.dropped]) == ((A, B), [C])
+    assert (found.dense_ms, found.predicted_ms, found.measured_ms) == (None, None, None)
+    known = target([A, B, C], None, dense_ms=100.0)
+    assert (known.kept, known.dense_ms, known.predicted_ms) == ((A, B), 100.0, 85.0)
+    assert target([A], None, dense_ms=599.0).kept == (A,)  # 12 ms: just beyond 2 %
+    assert target([A], None, dense_ms=600.0).kept == ()
+    lost = target([A, B], None, dense_ms=800.0)  # 15 of 800 ms are lost in 2 % of noise
+    assert (lost.kept, lost.predicted_ms, lost.measured_ms) == ((), 800.0, None)
+    assert all("the whole would take 785 ms, the original 800" in why for _, why in lost.dropped)
+
+
 def test_at_most_so_many_layers_are_kept_those_that_gain_most_each() -> None:
     groups = [Group(("a", "b"), 10.0, 7.0, 2), Group(("c",), 10.0, 2.0, 1),
               Group(("d", "e"), 10.0, 5.0, 2)]  # fmt: skip

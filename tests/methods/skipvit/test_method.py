@@ -18,8 +18,8 @@ def _method(**settings) -> SkipViT:
     return SkipViT(SkipViTSettings(**{"score_block": 0, "merge_block": 2, **settings}))
 
 
-def _changed(method: SkipViT):
-    return method.change_model(lively_vit(depth=3), ModelContext((8, 3, 16, 16)))
+def _changed(method: SkipViT, depth: int = 3):
+    return method.change_model(lively_vit(depth=depth), ModelContext((8, 3, 16, 16)))
 
 
 def _run(folder, network, *methods, **options):
@@ -29,15 +29,16 @@ def _run(folder, network, *methods, **options):
 
 def test_two_phases_are_compiled_once_each(tmp_path) -> None:
     method = _method(warmup=0.5)
-    job = _run(tmp_path, _changed(method), method, epochs=4)
+    job = _run(tmp_path, _changed(method, depth=2), method, epochs=2)
     assert method.report["reduced_blocks"] == 1
-    assert 0.1 < method.report["ideal_gain"] < 0.5
+    assert 0.1 < method.report["ideal_gain"] < 0.8
     rows = job.fit()
     assert list(job.compiled) == [("warm-up",), ("routed",)]
     assert all(len(step.compile_cache) == 1 for step in job.compiled.values())
     assert rows[-1]["train_loss"] < rows[0]["train_loss"]
 
 
+@pytest.mark.slow  # what it rests on is held in test_surgery.py, without a trainer
 def test_warm_up_trains_as_the_plain_network_would(tmp_path) -> None:
     method = _method(warmup=1.0)
     network, plain = _changed(method), lively_vit(depth=3)
@@ -47,6 +48,7 @@ def test_warm_up_trains_as_the_plain_network_would(tmp_path) -> None:
         np.testing.assert_allclose(weights(network)[name], array, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow  # likewise
 def test_a_stopped_run_with_random_scores_resumes_bit_for_bit(tmp_path) -> None:
     method = _method(score="random", warmup=0.4)
     network = _changed(method)

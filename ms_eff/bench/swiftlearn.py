@@ -1,0 +1,197 @@
+"""SwiftLearn beside what one would pick instead, on the same work: rows, seed by seed.
+
+`python -m ms_eff.bench.swiftlearn sst2 --data PATH --minilm PATH` fine-tunes MiniLM on SST-2 with
+every policy of `swiftlearn_sizes`; `... cifar10 --data PATH` trains a small ResNet from scratch.
+Each finished row is saved at once; the same command goes on where it stopped.
+`python -m ms_eff.report.swiftlearn_policies` makes the table and the plot.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ms_eff.bench.accuracy_runs import call, changed_size, measure_missing, training_seconds
+from ms_eff.bench.rows import Rows
+from ms_eff.bench.swiftlearn_sizes import (
+    KIND,
+    SIZES,
+    TASKS,
+    WARMUP,
+    Case,
+    Size,
+    cases,
+    make_config,
+)
+from ms_eff.train.interrupt import own_signals
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from ms_eff.experiment import Experiment
+
+__all__ = ["main", "measure", "run"]
+
+_MODULE = "ms_eff.bench.swiftlearn"
+
+
+def run(
+    task: str,
+    size: Size,
+    where: Mapping[str, Path],
+    work: Path,
+    output: Path,
+    command: str = "",
+    console: Console | None = None,
+) -> list[dict[str, Any]]:
+    """Measure every row that `output` does not hold yet, saving each at once; return all rows.
+
+    Args:
+        task: one of `swiftlearn_sizes.TASKS`.
+        size: seeds, samples, epochs.
+        where: folders of the data set and, for sst2, of MiniLM's files.
+        work: folder of the runs; each is deleted when its row is saved.
+        output: JSON with the rows.
+        command: for the record.
+        console: where to tell what happens.
+
+    Raises:
+        ConfigError: `output` or `work` was made with other settings.
+        Interrupted: SIGINT or SIGTERM came during training; everything is saved.
+    """
+    rows = Rows(output, KIND, {"task": task, **size.model_dump(mode="json")}, command)
+
+    def one(case: Case) -> dict[str, Any]:
+        key = {column: getattr(case, column) for column in KIND.key}
+        return {**key, **measure(case, size, where, work, console)}
+
+    def tell(row: Mapping[str, Any]) -> None:
+        case = Case(*(row[column] for column in KIND.key))
+        shutil.rmtree(work / case.folder, ignore_errors=True)  # half a gigabyte a MiniLM
+        if console is not None:
+            console.print(_line(row))
+
+    return measure_missing(rows, cases(task, size), one, tell)
+
+
+def measure(
+    case: Case,
+    size: Size,
+    where: Mapping[str, Path],
+    work: Path,
+    console: Console | None = None,
+) -> dict[str, Any]:
+    """Train one row's network and return what it scored, took and saw."""
+    from ms_eff.experiment import Experiment
+
+    folder = work / case.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    config = make_config(case, size, where, folder)
+    done = Experiment(config, f"python -m {_MODULE}", console)
+    done.train()
+    stage = "fine-tuned" if config.model.weights else "trained"
+    found = done.results.stages[stage]
+    report = dict(done.results.methods.get("swiftlearn", {}))
+    for ends in ("most_important", "least_important"):  # texts are worth keeping, pictures large
+        report[ends] = [{k: v for k, v in s.items() if k != "png"} for s in report.get(ends, [])]
+    seconds = training_seconds(found["curve"], size.batch_size)
+    selection = report.get("selection_seconds", 0.0)
+    samples = len(done.data.train)
+    second = "dev" if case.task == "sst2" else "test"
+    return {
+        f"{second}_accuracy": found["accuracy"],
+        **({"test_accuracy": _test_accuracy(done, stage)} if case.task == "sst2" else {}),
+        "train_samples": samples,
+        "samples_trained": report.get("samples_trained", size.epochs * samples),
+        "samples_evaluated": report.get("samples_evaluated", 0),
+        "closed_form": report.get("closed_form"),
+        "steps": found["curve"][-1]["step"],
+        "seconds": round(sum(seconds) + selection, 2),
+        "selection_seconds": selection,
+        "compile_seconds": round(_compiling(case, seconds), 2),
+        "epoch_seconds": [round(s, 2) for s in seconds],
+        "report": report,
+    }
+
+
+def _compiling(case: Case, seconds: Sequence[float]) -> float:
+    """Return what the first epoch takes longer than another one on everything."""
+    other = seconds[-1] if case.policy in ("full", "infobatch") else seconds[WARMUP - 1]
+    return max(seconds[0] - other, 0.0)
+
+
+def _test_accuracy(done: Experiment, stage: str) -> float:
+    """Score the trained network on SST-2's test sentences, which training never asks for."""
+    from ms_eff.data.pipeline import batches
+    from ms_eff.data.text import load_split
+    from ms_eff.train.evaluate import evaluate
+
+    settings = done.config.data
+    split = load_split(settings, "test.tsv", settings.test_limit, classes=done.data.classes)
+    model = dict(done.saved_models())[stage]
+    rows = batches(split, batch_size=settings.eval_batch_size or 64, train=False)
+    return evaluate(model, rows.create_tuple_iterator(num_epochs=1)).accuracy
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure what is missing; return 0, 2 for a user's mistake, 130 or 143 when stopped."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(words)
+    command = shlex.join(["python", "-m", _MODULE, *words])
+    output = options.output or Path(f"results/swiftlearn_{options.task}.json")
+    changes = {
+        "seeds": options.seeds,
+        "train_samples": options.samples,
+        "test_samples": options.test_samples,
+        "batch_size": options.batch,
+        "epochs": options.epochs,
+    }
+    where = {"data": options.data, "minilm": options.minilm}
+
+    def job(console: Console) -> None:
+        size = changed_size(SIZES[options.task][options.size], changes)
+        run(options.task, size, where, options.work, output, command, console)
+
+    code = call("swiftlearn", command, options.work, job)
+    if code == 0:
+        print(f"{output}: done; python -m ms_eff.report.swiftlearn_policies {output}")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {_MODULE}",
+        description="Accuracy and seconds of training on a share of the data, chosen by "
+        "SwiftLearn, at random, or by InfoBatch, beside training on all of it.",
+    )
+    add = parser.add_argument
+    add("task", choices=list(TASKS))
+    add("--data", type=Path, required=True, help="folder of the data set; or `digits` for cifar10")
+    add("--minilm", type=Path, default=Path("minilm"), help="folder of MiniLM's files, for sst2")
+    add("--size", choices=("quick", "hour", "full"), default="hour")
+    add("--output", type=Path, help="default: results/swiftlearn_TASK.json")
+    add("--work", type=Path, default=Path("runs/swiftlearn"), help="folder of the runs")
+    add("--seeds", nargs="+", type=int)
+    add("--samples", type=int, help="training samples")
+    add("--test-samples", type=int)
+    add("--batch", type=int, help="samples a step")
+    add("--epochs", type=int)
+    return parser
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    scores = [f"{k[:-9]} {row[k]:.4f}" for k in ("dev_accuracy", "test_accuracy") if k in row]
+    where = f"{row['task']} seed {row['seed']} {row['policy']} keep {row['keep']:g}"
+    return f"{where}: accuracy {', '.join(scores)}, {row['seconds']:.0f} s of training"
+
+
+if __name__ == "__main__":
+    own_signals()
+    os.environ.setdefault("GLOG_v", "3")  # MindSpore's own warnings would bury the progress
+    sys.exit(main())

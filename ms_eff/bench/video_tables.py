@@ -1,0 +1,181 @@
+"""The tables of video networks as Markdown, from recorded rows, beside the paper's figures."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+__all__ = [
+    "PAPER",
+    "Paper",
+    "accuracy_lines",
+    "accuracy_verdicts",
+    "speed_lines",
+    "speed_verdicts",
+]
+
+Row = Mapping[str, Any]
+# parameters in M, frames/s (V100), GMACs, accuracy in %: Kinetics-400 and UCF-101 from scratch,
+# UCF-101 after Kinetics
+Paper = tuple[float, int, float, float, float, float]
+
+# of arXiv:2407.16514
+PAPER: dict[str, Paper] = {
+    "conv3d": (33.7, 773, 35.6, 55.63, 72.85, 88.48),
+    "r2plus1d": (33.7, 764, 36.9, 57.91, 69.00, 90.31),
+    "cat": (32.2, 774, 32.7, 59.41, 70.15, 91.21),
+    "add": (16.3, 865, 17.1, 57.90, 75.79, 90.62),
+    "p3d_a": (22.5, 824, 19.5, 56.77, 67.88, 90.44),
+    "p3d_b": (23.5, 791, 20.9, 57.83, 69.62, 90.31),
+    "p3d_c": (22.8, 758, 19.6, 59.40, 71.56, 91.01),
+    "rank1": (13.7, 724, 14.7, 56.14, 64.12, 86.41),
+}
+_GAIN = 1.12  # that `add` is to have over 3D convolutions, in inference and in training
+_CLOSE = 1.0  # points of accuracy within which a variant counts as comparable
+_CONTROL = "spatial"
+_NONE = "not there"
+
+
+def speed_lines(rows: Sequence[Row]) -> list[str]:
+    """Return the whole-model table; times are medians (10th to 90th percentile).
+
+    Args:
+        rows: of `ms_eff.bench.video_speed`.
+    """
+    titles = (
+        "variant", "parameters, M", "paper", "GMACs, 3D network", "paper", "GMACs, all",
+        "inference, frames/s", "against conv3d", "training, frames/s", "against conv3d",
+        "paper, frames/s against conv3d",
+    )  # fmt: skip
+    return _table(titles, [_speed_cells(row) for row in rows])
+
+
+def speed_verdicts(rows: Sequence[Row]) -> list[str]:
+    """Hold `add` to its demand, and name the fastest variant."""
+    lines = []
+    for row in rows:
+        for kind in ("inference", "training") if row["row"] == "add" else ():
+            gain = _gain(row, kind)
+            met = "met" if gain >= _GAIN else "NOT met"
+            lines.append(f"- add, {kind}: {gain:.2f}x conv3d, {_GAIN} wanted: {met}")
+    for kind in ("inference", "training") if rows else ():
+        best = max(rows, key=lambda row: _gain(row, kind))
+        lines.append(f"- fastest, {kind}: {best['row']}, {_gain(best, kind):.2f}x conv3d")
+    return lines
+
+
+def accuracy_lines(rows: Sequence[Row]) -> list[str]:
+    """Return one line a task and variant: mean and standard deviation over the seeds.
+
+    Args:
+        rows: of `ms_eff.bench.video_accuracy`.
+    """
+    titles = (
+        "task", "variant", "accuracy, %", "chance, %", "against conv3d, points", "parameters",
+        "MMACs", "frames/s", "seeds", "paper: Kinetics-400, UCF-101, both, %",
+    )  # fmt: skip
+    return _table(titles, [_accuracy_cells(rows, *key) for key in _keys(rows)])
+
+
+def accuracy_verdicts(rows: Sequence[Row]) -> list[str]:
+    """Hold `add` to conv3d at half its weights, the control to chance, and name the fastest."""
+    lines = []
+    for task in dict.fromkeys(row["task"] for row in rows):
+        lines += _about_add(rows, task)
+        control = _of(rows, task, _CONTROL)
+        if control:
+            found, chance = _mean(control, "accuracy"), control[0]["chance"]
+            near = abs(found - chance) <= 3 * _error(chance, control)
+            lines.append(
+                f"- {task}: each frame for itself {100 * found:.1f} %, chance "
+                f"{100 * chance:.1f} %: {'at chance' if near else 'NOT at chance'}"
+            )
+        whole = _of(rows, task, "conv3d")
+        if whole:
+            limit = _mean(whole, "accuracy") - _CLOSE / 100
+            close = [key[1] for key in _keys(rows) if key[0] == task and
+                     _mean(_of(rows, *key), "accuracy") >= limit]  # fmt: skip
+            best = max(close, key=lambda variant: _mean(_of(rows, task, variant), "fps"))
+            lines.append(
+                f"- {task}: fastest within {_CLOSE:g} point of conv3d, or above it: {best}"
+            )
+    return lines
+
+
+def _about_add(rows: Sequence[Row], task: str) -> list[str]:
+    add, whole = _of(rows, task, "add"), _of(rows, task, "conv3d")
+    if not add or not whole:
+        return []
+    gap = 100 * (_mean(add, "accuracy") - _mean(whole, "accuracy"))
+    share = add[0]["params"] / whole[0]["params"]
+    met = "met" if gap >= 0 else "NOT met"
+    return [
+        f"- {task}: add {gap:+.2f} points from conv3d at {100 * share:.0f} % of its parameters, at "
+        f"least its accuracy wanted: {met}"
+    ]
+
+
+def _speed_cells(row: Row) -> list[str]:
+    paper = PAPER.get(row["row"])
+    cells = [row["row"], f"{row['params'] / 1e6:.1f}", f"{paper[0]}" if paper else _NONE]
+    cells += [f"{row['macs_3d'] / 1e9:.1f}", f"{paper[2]}" if paper else _NONE]
+    cells.append(f"{row['macs'] / 1e9:.1f}")
+    for kind in ("inference", "training"):
+        taken, gain = row[kind]["variant"], row[kind]["variant"]["speedup"]
+        rate, median = row[kind]["frames_per_s"], taken["median_ms"]
+        low, high = (rate * median / taken[key] for key in ("p90_ms", "p10_ms"))
+        cells.append(f"{rate:.1f} ({low:.1f} to {high:.1f})")
+        cells.append(f"{gain['median']:.2f}x ({gain['p10']:.2f} to {gain['p90']:.2f})")
+    return [*cells, f"{paper[1] / PAPER['conv3d'][1]:.2f}x" if paper else _NONE]
+
+
+def _accuracy_cells(rows: Sequence[Row], task: str, variant: str) -> list[str]:
+    found = _of(rows, task, variant)
+    whole = {row["seed"]: row["accuracy"] for row in _of(rows, task, "conv3d")}
+    gaps = [100 * (r["accuracy"] - whole[r["seed"]]) for r in found if r["seed"] in whole]
+    paper = PAPER.get(variant)
+    return [
+        task,
+        variant,
+        _spread([100 * row["accuracy"] for row in found]),
+        f"{100 * found[0]['chance']:.1f}",
+        _spread(gaps, "+") if gaps and variant != "conv3d" else "",
+        f"{found[0]['params']:,}",
+        f"{found[0]['macs'] / 1e6:.1f}",
+        f"{_mean(found, 'fps'):.0f}",
+        ", ".join(str(row["seed"]) for row in found),
+        " / ".join(f"{value:.1f}" for value in paper[3:]) if paper else _NONE,
+    ]
+
+
+def _keys(rows: Sequence[Row]) -> list[tuple[str, str]]:
+    return list(dict.fromkeys((row["task"], row["variant"]) for row in rows))
+
+
+def _of(rows: Sequence[Row], task: str, variant: str) -> list[Row]:
+    return [row for row in rows if (row["task"], row["variant"]) == (task, variant)]
+
+
+def _mean(rows: Sequence[Row], column: str) -> float:
+    return statistics.fmean(row[column] for row in rows)
+
+
+def _error(chance: float, rows: Sequence[Row]) -> float:
+    """Return the standard error of guessing on as many clips."""
+    clips = sum(row["test_clips"] for row in rows)
+    return float((chance * (1 - chance) / clips) ** 0.5)
+
+
+def _gain(row: Row, kind: str) -> float:
+    return float(row[kind]["variant"]["speedup"]["median"])
+
+
+def _spread(values: Sequence[float], sign: str = "") -> str:
+    mean = f"{statistics.fmean(values):{sign}.2f}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.2f}"
+
+
+def _table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    lines = ["| " + " | ".join(titles) + " |", "|" + "---|" * len(titles)]
+    return lines + ["| " + " | ".join(row) + " |" for row in rows]

@@ -1,0 +1,221 @@
+"""The data selection experiment as a Markdown table and a plot, from its rows alone.
+
+`python -m ms_eff.report.swiftlearn_policies results/swiftlearn_sst2.json` prints the table and
+writes the plot beside the rows, as `.svg`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ms_eff.bench.rows import read_rows
+from ms_eff.bench.swiftlearn_sizes import FULL, KIND, POLICIES, WARMUP
+from ms_eff.errors import SetupError, UserError
+from ms_eff.files import replacing
+from ms_eff.methods.swiftlearn.core import ideal_speed_up
+from ms_eff.report.drawing import legend, name_axes, panels, style, svg_file
+from ms_eff.report.numbers import MISSING, deviation, exact, mean
+
+__all__ = ["main", "markdown", "plot"]
+
+Row = Mapping[str, Any]
+
+# arXiv:2311.15134, BERT on SST-2: keep -> (speed-up, accuracy); 87.5 on everything
+PAPER = {"sst2": {1.0: (1.0, 87.5), 0.3: (2.20, 91.6), 0.1: (3.35, 91.5)}}
+# arXiv:2303.04947, ResNet-18 on CIFAR-10, 95.6 on everything
+INFOBATCH = {"cifar10": {0.5: 95.1, 0.3: 94.7}}
+# what is asked of SwiftLearn on SST-2: keep -> least speed-up; and the most points it may lose
+TARGETS, MOST_LOST = {0.1: 3.36, 0.3: 2.16}, 0.92
+
+_COLUMNS = (
+    "policy", "keep", "dev, %", "test, %", "against full", "seconds", "speed-up",
+    "without compiling", "ideal", "samples trained", "papers",
+)  # fmt: skip
+
+
+def markdown(results: Mapping[str, Any]) -> str:
+    """Return the table, and below it what it was measured on and what it says."""
+    rows, settings = results["rows"], results["settings"]
+    lines = [
+        f"| {' | '.join(_COLUMNS)} |",
+        f"|{'---|' * len(_COLUMNS)}",
+        *(f"| {' | '.join(_cells(rows, settings, *key))} |" for key in _keys(rows)),
+        "",
+        _about(results),
+        "",
+        *(f"- {line}" for line in _verdicts(rows, settings)),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def plot(results: Mapping[str, Any]) -> str:
+    """Return an SVG file: test accuracy over speed-up, one panel a share to keep.
+
+    Bars reach one standard deviation over the seeds; the dotted line is full training.
+
+    Raises:
+        SetupError: matplotlib is not installed.
+    """
+    rows = results["rows"]
+    keeps = sorted({row["keep"] for row in rows if row["policy"] != FULL})
+    figure, axes = panels(max(len(keeps), 1))
+    full = [100 * row["test_accuracy"] for row in _of(rows, FULL, 1.0)]
+    for axis, keep in zip(axes, keeps, strict=False):
+        if full:
+            axis.axhline(statistics.fmean(full), linestyle=":", color="#7d8597", label=FULL)
+        for index, policy in enumerate(p for p in POLICIES if p != FULL):
+            found = _of(rows, policy, keep)
+            gains = _speed_ups(found, rows, _seconds)
+            if not gains:
+                continue
+            heights = [100 * row["test_accuracy"] for row in found]
+            axis.errorbar(
+                [statistics.fmean(gains)],
+                [statistics.fmean(heights)],
+                yerr=deviation(heights),
+                capsize=3,
+                **style(index),
+                label=policy,
+            )
+        axis.margins(0.2, 0.2)
+        name_axes(axis, "speed-up, end to end", "test accuracy, %", f"keep {keep:g}")
+    legend(figure, axes, columns=3)
+    return svg_file(figure)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table and write the plot; return 0, or 2 for a user's mistake."""
+    parser = argparse.ArgumentParser(
+        prog="python -m ms_eff.report.swiftlearn_policies", description=__doc__
+    )
+    parser.add_argument("rows", type=Path, help="JSON of `python -m ms_eff.bench.swiftlearn`")
+    options = parser.parse_args(arguments)
+    try:
+        results = read_rows(options.rows, KIND)
+        with replacing(options.rows.with_suffix(".svg"), SetupError) as temporary:
+            temporary.write_text(plot(results), encoding="utf-8")
+    except UserError as error:
+        print(f"swiftlearn_policies: {error}", file=sys.stderr)
+        return 2
+    print(markdown(results), end="")
+    return 0
+
+
+def _keys(rows: Sequence[Row]) -> list[tuple[str, float]]:
+    """Return (policy, keep) of all rows: full first, then by what is kept, in order."""
+    there = {(row["policy"], row["keep"]) for row in rows}
+    order = list(POLICIES)
+    return sorted(there, key=lambda key: (key[0] != FULL, key[1], order.index(key[0])))
+
+
+def _of(rows: Sequence[Row], policy: str, keep: float) -> list[Row]:
+    return [row for row in rows if (row["policy"], row["keep"]) == (policy, keep)]
+
+
+def _cells(rows: Sequence[Row], settings: Mapping[str, Any], policy: str, keep: float) -> list[str]:
+    found = _of(rows, policy, keep)
+    is_full = policy == FULL
+    ideal = 1.0 if is_full else ideal_speed_up(settings["epochs"], keep, WARMUP)
+    return [
+        policy,
+        f"{keep:g}",
+        mean([100 * row["dev_accuracy"] for row in found if "dev_accuracy" in row], 2),
+        mean([100 * row["test_accuracy"] for row in found], 2),
+        MISSING if is_full else mean(_gaps(found, rows), 2, sign="+"),
+        mean([row["seconds"] for row in found], 0),
+        mean(_speed_ups(found, rows, _seconds), 2),
+        mean(_speed_ups(found, rows, _steady), 2),
+        f"{ideal:.2f}",
+        exact(found[0]["samples_trained"]),
+        _paper(str(settings["task"]), policy, keep),
+    ]
+
+
+def _paper(task: str, policy: str, keep: float) -> str:
+    """Return what was published for a row of this kind, on other models and machines."""
+    if policy in (FULL, "swiftlearn topk") and keep in PAPER.get(task, {}):
+        gain, accuracy = PAPER[task][keep]
+        return f"{gain:g}x, {accuracy:g} (BERT)"
+    if policy == "infobatch" and keep in INFOBATCH.get(task, {}):
+        return f"{INFOBATCH[task][keep]:g} of 95.6"
+    return MISSING
+
+
+def _seconds(row: Row) -> float:
+    return float(row["seconds"])
+
+
+def _steady(row: Row) -> float:
+    return float(row["seconds"] - row["compile_seconds"])
+
+
+def _speed_ups(
+    found: Sequence[Row], rows: Sequence[Row], taken: Callable[[Row], float]
+) -> list[float]:
+    """Return how many times as long full training of the same seed took."""
+    full = {row["seed"]: taken(row) for row in _of(rows, FULL, 1.0)}
+    return [full[row["seed"]] / taken(row) for row in found if row["seed"] in full]
+
+
+def _gaps(found: Sequence[Row], rows: Sequence[Row], base: str = FULL) -> list[float]:
+    """Return test accuracy minus that of the same seed under another policy, in points."""
+    keep = 1.0 if base == FULL else found[0]["keep"]
+    others = {row["seed"]: row["test_accuracy"] for row in _of(rows, base, keep)}
+    return [
+        100 * (row["test_accuracy"] - others[row["seed"]]) for row in found if row["seed"] in others
+    ]
+
+
+def _about(results: Mapping[str, Any]) -> str:
+    """Say in one paragraph what the table was measured on."""
+    rows, settings, first = results["rows"], results["settings"], results["calls"][0]
+    seeds = ", ".join(str(seed) for seed in dict.fromkeys(row["seed"] for row in rows))
+    samples = exact(rows[0]["train_samples"])
+    minutes = sum(row["seconds"] for row in rows) / 60
+    cores = f", {first['cores']} cores" if first["cores"] else ""
+    return (
+        f"{settings['task']}: {samples} training samples, {settings['epochs']} epochs, {WARMUP} of "
+        f"them on everything (InfoBatch: the first and the last), batch {settings['batch_size']}; "
+        f"seeds {seeds}: mean ± standard deviation; gaps and speed-ups are taken seed by seed. "
+        "Seconds are those of training and choosing, warm-up and compiling included, without "
+        f"evaluation: {minutes:.0f} minutes in all on {first['device']}{cores}, MindSpore "
+        f"{first['versions'].get('mindspore', MISSING)}, {first['date'][:10]}. `without compiling` "
+        "leaves out what the first epoch takes longer than another one on everything. The papers' "
+        "figures are of other models and data sizes."
+    )
+
+
+def _verdicts(rows: Sequence[Row], settings: Mapping[str, Any]) -> list[str]:
+    """Hold SwiftLearn to its targets, and say where a random subset does as well."""
+    lines = []
+    for keep in sorted({row["keep"] for row in rows if row["policy"] != FULL}):
+        found = _of(rows, "swiftlearn topk", keep)
+        gains, gaps = _speed_ups(found, rows, _seconds), _gaps(found, rows) if found else []
+        if settings["task"] == "sst2" and keep in TARGETS and gains:
+            fast = statistics.fmean(gains) >= TARGETS[keep]
+            close = statistics.fmean(gaps) > -MOST_LOST
+            lines.append(
+                f"keep {keep:g}: speed-up {mean(gains, 2)}, target {TARGETS[keep]:g}: "
+                f"{'met' if fast else 'NOT met'} ({mean(_speed_ups(found, rows, _steady), 2)}"
+                f" without compiling); {mean(gaps, 2, sign='+')} points, at most "
+                f"{MOST_LOST:g} lost: {'met' if close else 'NOT met'}"
+            )
+        for other in ("random fixed", "random fresh", "infobatch"):
+            beside = _gaps(found, rows, other) if found else []
+            if beside:
+                better = statistics.fmean(beside)
+                lines.append(
+                    f"keep {keep:g}: swiftlearn topk against {other} "
+                    f"{mean(beside, 2, sign='+')} points"
+                    f"{'' if better > 0 else f': {other} does as well or better'}"
+                )
+    return lines
+
+
+if __name__ == "__main__":
+    sys.exit(main())

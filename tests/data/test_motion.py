@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from ms_eff.data import DataSettings, build
+from ms_eff.data.motion import CLASSES, DIRECTIONS, SPEEDS
+
+KEY = (3, 1)
+
+
+def digits(**args):
+    return build(DataSettings(name="motion_digits", **{"frames": 6, "test_limit": 64, **args}))
+
+
+def test_each_frame_is_the_one_before_moved_by_the_label_s_step():
+    data = digits()
+    clips, labels = data.test.batch(np.arange(64))
+    assert clips.shape == (64, 6, 1, 32, 32)
+    assert data.image_shape == (6, 1, 32, 32)
+    assert len(data.classes) == 16
+    for clip, label in zip(clips, labels, strict=True):
+        down, right = np.multiply(DIRECTIONS[label // 2], SPEEDS[label % 2])
+        for before, after in itertools.pairwise(clip):
+            np.testing.assert_array_equal(after, np.roll(before, (down, right), (1, 2)))
+
+
+def test_a_frame_holds_no_label():
+    # the picture's place in any one frame is uniform, and the same clip of another label starts
+    # at the same place: at T = 1 the label changes nothing at all
+    data = digits(frames=1, test_limit=None)
+    split = data.test
+    clips, _ = split.batch(np.arange(len(split)))
+    split._paths = split._paths[np.random.default_rng(0).permutation(len(split))]
+    again, _ = split.batch(np.arange(len(split)))
+    np.testing.assert_array_equal(clips, again)
+    counts = np.bincount(split.labels, minlength=16)
+    assert counts.max() - counts.min() <= 1
+    starts = split._starts(KEY)
+    assert np.abs(starts.mean(0) - 15.5).max() < 4 * 9.24 / np.sqrt(len(split))
+
+
+def test_both_orders_hold_the_same_frames():
+    split = digits(task="reversal").test
+    forwards = np.flatnonzero(split.labels == 0)[:1]
+    there, _ = split.batch(forwards)
+    split._paths = split._paths[:, ::-1]
+    back, _ = split.batch(forwards)
+    np.testing.assert_array_equal(back, there[:, ::-1])
+    assert split.classes == CLASSES["reversal"]
+    steps = np.abs(np.diff(split._paths[:, ::-1].max(-1), axis=1))
+    assert (steps[split.labels == 0][:, -1] >= steps[split.labels == 0][:, 0]).all()
+
+
+def test_training_clips_start_elsewhere_each_epoch_and_test_clips_do_not():
+    data = digits(train_limit=32)
+    indices = np.arange(32)
+    first, again, other = (data.train.batch(indices, key)[0] for key in (KEY, KEY, (3, 2)))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    part = data.train.batch(indices[7:9], KEY)[0]  # whatever the batch
+    np.testing.assert_array_equal(part, first[7:9])
+    tests = [data.test.batch(indices)[0] for _ in range(2)]
+    np.testing.assert_array_equal(*tests)
+
+
+def test_cifar10_moves_too(tmp_path: Path):
+    rng = np.random.default_rng(0)
+    for name, count in (("data_batch_1.bin", 40), ("test_batch.bin", 20)):
+        records = rng.integers(0, 256, (count, 3073), dtype=np.uint8)
+        records[:, 0] %= 10
+        records.tofile(tmp_path / name)
+    data = build(DataSettings(name="motion_cifar10", root=tmp_path, frames=4))
+    clips, _ = data.train.batch(np.arange(3), KEY)
+    assert clips.shape == (3, 4, 3, 32, 32)
+    assert len(data.train) == 40
+    assert len(data.test) == 20
+
+
+def test_wrong_settings_are_named():
+    with pytest.raises(ValueError, match=r"data\.augment: 'flip' for motion_digits"):
+        DataSettings(name="motion_digits", augment="flip")
+    with pytest.raises(ValueError, match=r"data\.frames: digits takes no 'frames'"):
+        DataSettings(name="digits", frames=4)
+    with pytest.raises(ValueError, match=r"data\.workers: 0 is for videos"):
+        DataSettings(name="digits", workers=0)
