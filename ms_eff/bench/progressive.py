@@ -185,7 +185,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--tokens", type=int, default=20_480, help="of it, from its start (default 20480)")
     add("--window", type=int, default=1024, help="tokens that see each other (default 1024)")
     add("--calibration", type=Path, required=True, help="another text (WikiText-2 valid)")
-    add("--calibration-tokens", type=int, default=65_536, help="of it (default 65536)")
+    add("--calibration-tokens", type=int, default=131_072, help="of it (default 131072)")
     add("--rules", nargs="+", choices=RULES, default=list(RULES))
     add("--allocations", nargs="+", choices=ALLOCATIONS, default=list(ALLOCATIONS))
     add("--removed", nargs="+", type=float, default=list(SHARES), help="shares of block linears")

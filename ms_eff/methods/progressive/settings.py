@@ -94,7 +94,7 @@ class CalibrationSettings(Section):
     """
 
     files: tuple[Path, ...] = Field(min_length=1)
-    tokens: int = Field(65_536, ge=1)
+    tokens: int = Field(131_072, ge=1)
     window: int = Field(1024, ge=2)
     statistics: Path | None = None
 
