@@ -41,7 +41,7 @@ setup(
         "pillow>=10",  # decodes image folders
     ],
     extras_require={
-        "llm": ["mindformers==1.9.0"],
+        "llm": ["mindformers==1.9.0", "gguf==0.17.1", "tokenizers>=0.22,<0.23"],
         "text": ["tokenizers>=0.22,<0.23"],  # reads tokenizer.json; needs nothing else
         "report": ["matplotlib>=3.8", "jinja2>=3.1", "tensorboardX>=2.6"],
         "cross_check": ["torch==2.13.0", "transformers>=4.50,<5"],

@@ -23,13 +23,14 @@ _NAMES = {
     "fold_norms": "ms_eff.deploy.folding",
     "load": "ms_eff.train.checkpoint",
     "load_config": "ms_eff.config",
+    "load_language_model": "ms_eff.methods.progressive.members",
     "load_weights": "ms_eff.models",
     "merge_bottlenecks": "ms_eff.methods.lowrank.merging",
     "save_weights": "ms_eff.models",
     "search_ranks": "ms_eff.methods.lowrank.search",
     "select_layers": "ms_eff.methods.lowrank.selection",
 }
-_ORIGINAL = {"build_model": "build", "load": "rebuild"}
+_ORIGINAL = {"build_model": "build", "load": "rebuild", "load_language_model": "load_member"}
 
 __all__ = ["__version__", *_NAMES]
 

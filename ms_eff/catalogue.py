@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.table import Table
 
 from ms_eff.data.settings import DATA_SETS
+from ms_eff.methods.progressive.settings import ProgressiveSettings
 from ms_eff.methods.registry import METHODS, settings_class
 from ms_eff.models.registry import MODELS
 
@@ -23,6 +24,8 @@ def catalogue() -> Table:
     for name in METHODS:
         kind = settings_class(name)
         table.add_row("method", name, f"{_first_line(kind.__doc__)} Keys: {_keys(kind)}")
+    family = f"{_first_line(ProgressiveSettings.__doc__)} Keys: {_keys(ProgressiveSettings)}"
+    table.add_row("method", "progressive", family)
     for path in sorted(Path("configs").glob("*/*.yaml")):
         table.add_row("config", str(path), _header(path))
     return table

@@ -27,6 +27,7 @@ from ms_eff.train.interrupt import (
 if TYPE_CHECKING:
     from ms_eff.config import Config
     from ms_eff.experiment import Experiment
+    from ms_eff.methods.progressive.settings import FamilyConfig
     from ms_eff.report.parts import Part
 
 __all__ = ["app", "main"]
@@ -79,10 +80,24 @@ def compress(
 ) -> None:
     """Change a trained model by the config's methods, without training it afterwards.
 
+    With the method `progressive`: make a family of language models from a pre-trained one, training
+    between the steps where its settings say so.
+
     Example: ms-eff compress configs/lowrank/demo_digits.yaml methods.lowrank.params=0.3
     """
-    from ms_eff.report.terminal import layer_table
+    from ms_eff.config import Config
+    from ms_eff.report.terminal import family_table, layer_table
 
+    found = _load(config, overrides, device)
+    if not isinstance(found, Config):
+        with _locked(found.output):
+            from ms_eff.methods.progressive.family import Family
+
+            family = Family(found, _command_line(), fresh=fresh)
+            rows = family.run()
+            if family.worker.rank == 0:
+                _out().print(family_table(rows))
+        return
     with _experiment(config, overrides, device, fresh) as experiment:
         results = experiment.compress()
         for name, report in results.methods.items():
@@ -170,7 +185,7 @@ def report(config: ConfigPath, overrides: Overrides = None) -> None:
     from ms_eff.report.clips import clip_parts
     from ms_eff.results import read_results
 
-    settings = _load(config, overrides, None)
+    settings = _plain(_load(config, overrides, None), config)
     results = read_results(settings.output / "results.json")
     extra = _pictures(config, overrides) if "skipvit" in results.get("methods", {}) else []
     extra += clip_parts(settings.data)
@@ -216,22 +231,34 @@ def _experiment(
     path: Path, overrides: list[str] | None, device: str | None, fresh: bool = False
 ) -> Iterator[Experiment]:
     """An experiment that holds its output folder's lock for as long as the block runs."""
-    config = _load(path, overrides, device)
+    config = _plain(_load(path, overrides, device), path)
+    with _locked(config.output):
+        from ms_eff.experiment import Experiment
+
+        yield Experiment(config, _command_line(), fresh=fresh)
+
+
+@contextmanager
+def _locked(output: Path) -> Iterator[None]:
+    """Hold an output folder; signals raise `Stopped` meanwhile."""
     # msrun starts several processes on one folder: each rank, and the scheduler, has its own lock
     rank = os.environ.get("RANK_ID", "0")
     who = "-scheduler" if os.environ.get("MS_ROLE") == "MS_SCHED" else f"-{rank}"
-    with lock_folder(config.output, ".lock" if who == "-0" else f".lock{who}"):
-        from ms_eff.experiment import Experiment
-
-        with raising_stop():
-            yield Experiment(config, _command_line(), fresh=fresh)
+    with lock_folder(output, ".lock" if who == "-0" else f".lock{who}"), raising_stop():
+        yield
 
 
-def _load(path: Path, overrides: list[str] | None, device: str | None) -> Config:
-    from ms_eff.config import load_config
+def _load(path: Path, overrides: list[str] | None, device: str | None) -> Config | FamilyConfig:
+    from ms_eff.config import load_any
 
     extra = [f"device.target={device}"] if device else []
-    return load_config(path, [*(overrides or []), *extra])
+    return load_any(path, [*(overrides or []), *extra])
+
+
+def _plain(config: Config | FamilyConfig, path: Path) -> Config:
+    from ms_eff.config import plain
+
+    return plain(config, path)
 
 
 def _command_line() -> str:

@@ -12,13 +12,14 @@ from pydantic import BaseModel, Field, ValidationError, field_validator
 
 from ms_eff.data.settings import DataSettings
 from ms_eff.errors import ConfigError, UserError, nearest
+from ms_eff.methods.progressive.settings import FamilyConfig
 from ms_eff.methods.registry import METHODS, settings_class
 from ms_eff.models.settings import ModelSettings
 from ms_eff.runtime import DeviceSettings
 from ms_eff.section import Section
 from ms_eff.train.settings import TrainSettings
 
-__all__ = ["BenchSettings", "Config", "ExportSettings", "load_config"]
+__all__ = ["BenchSettings", "Config", "ExportSettings", "load_any", "load_config", "plain"]
 
 
 class BenchSettings(Section):
@@ -96,6 +97,8 @@ class Config(Section):
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     """Read a YAML file, apply `key=value` overrides, check everything.
 
+    A family of language models has a config of its own: see `load_any`.
+
     Args:
         path: YAML file; its key `base` may name one other file (relative to it) to start from.
         overrides: `a.b=value`, the value in YAML; a method's key is `methods.NAME.key`.
@@ -103,6 +106,18 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     Raises:
         ConfigError: file, key, value and remedy in one line.
     """
+    return plain(load_any(path, overrides), path)
+
+
+def plain(config: Config | FamilyConfig, path: object) -> Config:
+    """Return the config unless it is a family's; raises ConfigError with what takes that."""
+    if isinstance(config, Config):
+        return config
+    raise ConfigError(f"{path}: makes a family of language models; run `ms-eff compress {path}`")
+
+
+def load_any(path: str | Path, overrides: Sequence[str] = ()) -> Config | FamilyConfig:
+    """Read a config of either kind, as `load_config`; which it is, its methods say."""
     path = Path(path)
     raw = _read(path)
     if "base" in raw:
@@ -113,6 +128,14 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> Config:
         raw = _merge(base, raw)
     for override in overrides:
         _override(raw, override)
+    methods = raw.get("methods")
+    if isinstance(methods, list) and any(
+        isinstance(m, dict) and "progressive" in m for m in methods
+    ):
+        try:
+            return FamilyConfig(**raw)
+        except ValidationError as error:
+            raise ConfigError(_one_line(error, FamilyConfig, str(path), "")) from error
     return _validated(raw, str(path))
 
 

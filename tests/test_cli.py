@@ -236,7 +236,7 @@ def test_a_failure_of_ours_is_exit_1_with_a_traceback_on_demand(call, monkeypatc
     def broken(*_):
         raise KeyError("inside")
 
-    monkeypatch.setattr("ms_eff.config.load_config", broken)
+    monkeypatch.setattr("ms_eff.config.load_any", broken)
     code, _, told = call("train", "x.yaml")
     assert (code, "internal error" in told, "Traceback" in told) == (1, True, False)
     assert "Traceback" in call("train", "x.yaml", "--debug")[2]

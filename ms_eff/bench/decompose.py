@@ -21,7 +21,7 @@ from ms_eff.bench.child import measured_apart
 from ms_eff.files import replacing
 from ms_eff.runtime import prepare_cpu
 
-__all__ = ["CASES", "Case", "main", "measure"]
+__all__ = ["CASES", "Case", "main", "measure", "peak_bytes"]
 
 STEM_AND_SHORTCUTS = ("conv1", "*.downsample.*")
 
@@ -78,7 +78,7 @@ def measure(case: Case, **args: Any) -> dict[str, Any]:
     ]
     return {
         "seconds": seconds,
-        "peak_bytes": _peak_bytes(),
+        "peak_bytes": peak_bytes(),
         "decomposed": len(plan.layers),
         "layers": sum("downsample" not in name for name, _ in layers),
         "weights": sum(cell.weight.size for _, cell in layers),
@@ -140,7 +140,7 @@ def _in_process(name: str) -> dict[str, Any]:
     return measured_apart(name, "ms_eff.bench.decompose", ["--one", name])
 
 
-def _peak_bytes() -> int:
+def peak_bytes() -> int:
     """Return this process's largest resident memory since it was started."""
     status = Path("/proc/self/status")
     if status.exists():  # getrusage would count what the parent held at the fork

@@ -11,7 +11,7 @@ from ms_eff.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from mindspore import nn
 
-__all__ = ["MODELS", "build", "check_args", "check_name", "names"]
+__all__ = ["FROM_FILES", "MODELS", "build", "check_args", "check_name", "names"]
 
 _RESNET = ("num_classes", "in_channels", "width", "stem", "zero_init_residual")
 _VIT = (
@@ -19,6 +19,10 @@ _VIT = (
     *("dim", "depth", "heads", "pool"),
 )
 
+_LLAMA = (
+    *("vocab_size", "dim", "depth", "heads", "kv_heads", "hidden", "head_dim"),
+    *("norm_eps", "rope_base", "context", "tied", "attention_bias"),
+)
 _RESNET9 = (
     *("num_classes", "in_channels", "width", "form"),
     *("activation", "logit_scale", "train_norm_scale", "dirac"),
@@ -56,6 +60,11 @@ MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "vit_base_patch32": ("ms_eff.models.vit:vit_base_patch32", _VIT),
 }
 
+# built from what their files say of them, so that no config names one as its model
+FROM_FILES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "llama": ("ms_eff.models.llama:llama", _LLAMA),
+}
+
 
 def names() -> list[str]:
     """Return the names that `build` knows.
@@ -70,15 +79,16 @@ def build(name: str, **args: Any) -> nn.Cell:
     """Return a new network with initial weights.
 
     Args:
-        name: one of `names()`.
+        name: one of `names()`, or `llama`.
         **args: the model's own arguments (see its class) and `seed`.
 
     Raises:
         ConfigError: for an unknown name or argument, with the nearest known one.
     """
-    check_name(name)
+    if name not in FROM_FILES:
+        check_name(name)
     check_args(name, [key for key in args if key != "seed"])
-    module, function = MODELS[name][0].split(":")
+    module, function = (MODELS | FROM_FILES)[name][0].split(":")
     return getattr(importlib.import_module(module), function)(**args)
 
 
@@ -92,7 +102,7 @@ def check_name(name: str) -> None:
 
 def check_args(name: str, args: Iterable[str]) -> None:
     """Raise ConfigError, with the nearest name, unless the model takes each of these arguments."""
-    takes = MODELS[name][1]
+    takes = (MODELS | FROM_FILES)[name][1]
     for key in args:
         if key not in takes:
             raise ConfigError(

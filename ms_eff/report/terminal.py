@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich import box
@@ -12,7 +12,7 @@ from rich.text import Text
 from ms_eff.report.rank_search import about_network
 from ms_eff.report.tables import Entry, Table, about_layers, comparison, layers, remarks, stages_of
 
-__all__ = ["layer_table", "terminal_table"]
+__all__ = ["family_table", "layer_table", "terminal_table"]
 
 
 def terminal_table(results: Mapping[str, Any]) -> RichTable:
@@ -28,6 +28,20 @@ def terminal_table(results: Mapping[str, Any]) -> RichTable:
     table = comparison(stages, narrow=True)
     words = " ".join(remarks(stages))
     return _shown(table, words)
+
+
+def family_table(rows: Sequence[Mapping[str, Any]]) -> RichTable:
+    """Return the members of a family of language models: size against perplexity.
+
+    Args:
+        rows: of `family.json`.
+    """
+    table = RichTable("member", "parameters", "block linears", "perplexity", box=box.SIMPLE)
+    for row in rows:
+        name = "parent" if row["ratio"] == 1 else f"ratio {row['ratio']:g}"
+        sizes = f"{row['params']:,}", f"{row['block_params']:,}"
+        table.add_row(name, *sizes, f"{row['perplexity']:.2f}")
+    return table
 
 
 def layer_table(method: str, report: Mapping[str, Any]) -> RichTable:

@@ -51,8 +51,16 @@ def save(
     weights: Mapping[str, np.ndarray],
     state: Mapping[str, Any],
     training: Mapping[str, np.ndarray] | None = None,
+    texts: Mapping[str, str] | None = None,
 ) -> Path:
     """Write a checkpoint folder atomically, replacing one of that name.
+
+    Args:
+        path: the folder.
+        weights: every parameter of the network, by name.
+        state: JSON-able values beside them.
+        training: what only a resumed training needs.
+        texts: files by name that other tools look for here (config.json).
 
     Raises:
         CheckpointError: the folder cannot be written (full disk, no permission); nothing is left.
@@ -64,6 +72,8 @@ def save(
         for name, arrays in files.items():
             # safetensors stores memory as it lies: a transposed view would come back wrong
             save_file({k: np.asarray(v, order="C") for k, v in arrays.items()}, temporary / name)
+        for name, content in (texts or {}).items():
+            (temporary / name).write_text(content, encoding="utf-8")
         sums = {name: _sha256(temporary / name) for name in files}
         text = json.dumps({"format": FORMAT, "files": sums, **state}, indent=1)
         (temporary / STATE).write_text(text, encoding="utf-8")

@@ -25,7 +25,7 @@ from ms_eff.methods.lowrank.weighted import (
 )
 from ms_eff.methods.lowrank.weighted_tucker import weighted_spectra, weighted_tucker2
 
-__all__ = ["WEIGHT", "Criterion"]
+__all__ = ["WEIGHT", "Criterion", "damped_gradients", "damped_inputs"]
 
 Array = NDArray[np.float64]
 
@@ -99,10 +99,20 @@ class Criterion:
     def _moments(self, layer: Layer) -> tuple[Array, Array | None]:
         """Return G, and F where the criterion has two sides, damped."""
         found = self.moments[layer.name]
-        G = damped(found.inputs, _DAMPING_G)
+        G = damped_inputs(found.inputs)
         if self.name == "activation" or found.gradients is None:
             return G, None
-        return G, damped(found.gradients, _DAMPING_F)
+        return G, damped_gradients(found.gradients)
+
+
+def damped_inputs(G: Array) -> Array:
+    """Return G with what breaks ties among inputs that were never seen."""
+    return damped(G, _DAMPING_G)
+
+
+def damped_gradients(F: Array) -> Array:
+    """Return F with a tenth of its mean eigenvalue: its null space is chance."""
+    return damped(F, _DAMPING_F)
 
 
 WEIGHT = Criterion()

@@ -144,10 +144,13 @@ class MomentSum:
         """Return the moments over that many samples; None if nothing was added."""
         if self._inputs is None:
             return None
-        gradients = None
-        if self._gradients is not None:
-            gradients = _symmetric(self._gradients) / max(self._rows, 1)
-        return Moments(_symmetric(self._inputs) / samples, gradients)
+        return Moments(_symmetric(self._inputs) / samples, self.mean_gradients())
+
+    def mean_gradients(self) -> Array | None:
+        """Return F, the mean over samples and positions; None if nothing was added."""
+        if self._gradients is None:
+            return None
+        return _symmetric(self._gradients) / max(self._rows, 1)
 
 
 def _chosen(count: int, limit: int | None, rng: np.random.Generator) -> np.ndarray:

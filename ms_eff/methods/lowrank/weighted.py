@@ -18,8 +18,10 @@ from scipy import linalg
 from ms_eff.methods.lowrank.core import leading_vectors, matmul, singular_values
 
 __all__ = [
+    "Nested",
     "Root",
     "damped",
+    "nested_factors",
     "root",
     "weighted_factors",
     "weighted_loss",
@@ -127,11 +129,63 @@ def weighted_factors(
     if not 1 <= rank <= min(W.shape):
         raise ValueError(f"rank: expected 1 to {min(W.shape)}, got {rank}")
     inputs = None if G is None else root(G).half
-    first, last = whitened_factors(W, rank, inputs, None if F is None else root(F))
-    norms = np.linalg.norm(first, axis=1), np.linalg.norm(last, axis=0)
-    scale = np.sqrt(np.divide(*norms, out=np.ones(rank), where=norms[1] > 0))
-    scale[scale == 0] = 1.0
-    return first / scale[:, None], last * scale
+    return _balanced(*whitened_factors(W, rank, inputs, None if F is None else root(F)))
+
+
+@dataclass(frozen=True)
+class Nested:
+    """Factors of one rank that hold those of every lower rank: take the leading components.
+
+    Attributes:
+        first: (R, C); its leading r rows are the best `first` of rank r.
+        last: (S, R); likewise its leading r columns.
+        energies: (R + 1,) squared singular values of `F^(1/2) W G^(1/2)`; the last is the sum of
+            those beyond R.
+    """
+
+    first: Array
+    last: Array
+    energies: Array
+
+    @property
+    def losses(self) -> Array:
+        """(R,) what ranks 1 .. R lose: `tr(F D G D^T)`."""
+        return np.cumsum(self.energies[::-1])[::-1][1:]
+
+
+def nested_factors(
+    weight: ArrayLike, rank: int, inputs: Array | None = None, gradients: Root | None = None
+) -> Nested:
+    """Return the factors of `weighted_factors` for all ranks up to one, from roots.
+
+    One decomposition then serves a whole family of sizes; roots are those of `root`, which layers
+    with the same inputs share.
+
+    Args:
+        weight: (S, C).
+        rank: the highest, 1 .. min(S, C) - 1 (at the full rank, the order is left open).
+        inputs: (C, m), any H with G = H H^T, as the root of G; None for I.
+        gradients: root of F (S, S); None for I.
+
+    Raises:
+        ValueError: the weight is not finite, or the rank is out of range.
+
+    >>> found = nested_factors(np.diag([3.0, 2.0, 1.0]), 2)
+    >>> found.losses.round(9).tolist()
+    [5.0, 1.0]
+    """
+    W = _matrix(weight)
+    if not 1 <= rank < min(W.shape):
+        raise ValueError(f"rank: expected 1 to {min(W.shape) - 1}, got {rank}")
+    first, last = whitened_factors(W, rank, inputs, gradients)
+    whole = W if gradients is None else matmul(gradients.half, W)
+    seen = first
+    if inputs is not None:
+        whole, seen = matmul(whole, inputs), matmul(first, inputs)
+    # rows of V^T F^(1/2) W G^(1/2) are as long as the singular values
+    squares = np.sum(seen**2, axis=1)
+    rest = max(float(np.sum(whole**2)) - float(squares.sum()), 0.0)
+    return Nested(*_balanced(first, last), np.append(squares, rest))
 
 
 def whitened_factors(
@@ -152,6 +206,14 @@ def whitened_factors(
     left = W if gradients is None else matmul(gradients.half, W)
     V, _ = leading_vectors(left if inputs is None else matmul(left, inputs), rank)
     return matmul(V.T, left), V if gradients is None else matmul(gradients.inverse, V)
+
+
+def _balanced(first: Array, last: Array) -> tuple[Array, Array]:
+    """Give each row of `first` and column of `last` the same norm."""
+    norms = np.linalg.norm(first, axis=1), np.linalg.norm(last, axis=0)
+    scale = np.sqrt(np.divide(*norms, out=np.ones(len(first)), where=norms[1] > 0))
+    scale[scale == 0] = 1.0
+    return first / scale[:, None], last * scale
 
 
 def _square(matrix: ArrayLike) -> Array:

@@ -1,0 +1,108 @@
+"""Text for causal language models: token ids of files, windows to score, packed blocks to train on.
+
+Nothing here knows MindSpore or a model; which batch a step trains on depends on the seed alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ms_eff.errors import DataError
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+__all__ = ["Blocks", "encode_files", "windows"]
+
+Ids = NDArray[np.int32]
+
+
+def encode_files(tokenizer: Tokenizer, paths: Sequence[str | Path]) -> Ids:
+    """Return the token ids (n,) of text files, one after the other.
+
+    Raises:
+        DataError: a file is missing, no UTF-8, or empty.
+    """
+    found = []
+    for path in map(Path, paths):
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or f"not UTF-8 ({error})"
+            raise DataError(f"{path}: cannot be read: {reason}") from error
+        ids = np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+        if not len(ids):
+            raise DataError(f"{path}: holds no text; name another file")
+        found.append(ids)
+    if not found:
+        raise DataError("text: no file is named")
+    return np.concatenate(found)
+
+
+def windows(ids: Ids, length: int, tokens: int | None = None) -> Ids:
+    """Return (n, length) windows that lie end to end; a rest that fills none is left out.
+
+    Args:
+        ids: (n,) of a text.
+        length: of a window; its first token is context, the others are scored.
+        tokens: take at most that many from the start.
+
+    Raises:
+        DataError: the text is shorter than one window.
+
+    >>> windows(np.arange(7, dtype=np.int32), 3).tolist()
+    [[0, 1, 2], [3, 4, 5]]
+    """
+    count = min(len(ids), tokens or len(ids)) // length
+    if not count:
+        raise DataError(f"text: {len(ids)} tokens make no window of {length}; shorten the window")
+    return ids[: count * length].reshape(count, length)
+
+
+class Blocks:
+    """Packed blocks of a long text, in another order every time they are gone through.
+
+    Each epoch shifts the grid by a random offset, so that block ends fall elsewhere (ours); which
+    block is the `i`-th of the whole training depends on the seed alone, so that a run can go on
+    from any batch, and every worker takes its own share of each batch.
+
+    Args:
+        ids: (n,) of the text.
+        length: tokens of a block that are predicted; a block holds one more.
+        batch: blocks in a batch, over all workers.
+        seed: of offsets and order.
+
+    Raises:
+        DataError: the text does not fill two batches.
+
+    >>> blocks = Blocks(np.arange(20, dtype=np.int32), length=3, batch=2, seed=0)
+    >>> blocks.batch_at(0).shape
+    (2, 4)
+    """
+
+    def __init__(self, ids: Ids, length: int, batch: int, seed: int = 0) -> None:
+        self.ids, self.length, self.batch, self.seed = ids, length, batch, seed
+        # one block fewer than fit, so that every offset leaves as many
+        self.per_epoch = (len(ids) - 1) // length - 1
+        if self.per_epoch < batch:
+            raise DataError(
+                f"text: {len(ids)} tokens do not fill a batch of {batch} blocks of {length}; "
+                "take more text, or a smaller batch"
+            )
+
+    def batch_at(self, step: int, rank: int = 0, workers: int = 1) -> Ids:
+        """Return the (batch / workers, length + 1) ids of one training step on one worker."""
+        places = range(step * self.batch + rank, (step + 1) * self.batch, workers)
+        return np.stack([self._block(place) for place in places])
+
+    def _block(self, place: int) -> Ids:
+        epoch, index = divmod(place, self.per_epoch)
+        rng = np.random.default_rng((self.seed, epoch))
+        offset = int(rng.integers(self.length))
+        start = offset + int(rng.permutation(self.per_epoch)[index]) * self.length
+        return self.ids[start : start + self.length + 1]

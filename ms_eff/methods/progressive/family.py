@@ -1,0 +1,350 @@
+"""A family at work: parent -> statistics -> factors -> members, each kept and reused.
+
+output/
+  config.json            the settings this folder was made with
+  statistics/            second moments of the parent's layers, by layer
+  factors/               nested factors of its matrices, by layer (factors-<ratio>/ after training)
+  steps/<ratio>/         a member before its training, train/<ratio>/ its checkpoints
+  members/<ratio>/       a member: weights, plan, config, tokenizer, what it scores
+  family.json            a row a member, the parent first
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mindspore import nn
+from rich.console import Console
+
+from ms_eff import runtime
+from ms_eff.bench import environment
+from ms_eff.data.language import Blocks, encode_files
+from ms_eff.errors import CheckpointError, ConfigError
+from ms_eff.files import read_json, replacing
+from ms_eff.methods.lowrank.plan import LowRankPlan
+from ms_eff.methods.progressive.calibration import calibrated
+from ms_eff.methods.progressive.core import (
+    block_shapes,
+    family_plan,
+    global_ranks,
+    kept_weights,
+    uniform_ranks,
+)
+from ms_eff.methods.progressive.members import (
+    Products,
+    Source,
+    assembled,
+    build_member,
+    description,
+    member_texts,
+)
+from ms_eff.methods.progressive.recovery import Recovery, steps_for
+from ms_eff.methods.progressive.scoring import Judge
+from ms_eff.methods.progressive.settings import FamilyConfig
+from ms_eff.methods.progressive.statistics import SavedMoments
+from ms_eff.methods.progressive.truncate import (
+    Decomposed,
+    Whitening,
+    decompose,
+    truncated_pair,
+)
+from ms_eff.models.parents import load_llama, load_tokenizer, open_parent
+from ms_eff.results import difference
+from ms_eff.train import checkpoint
+
+__all__ = ["Family"]
+
+Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+_POLL_SECONDS = 0.5
+_FOLDERS = ("statistics", "factors*", "steps", "train", "members")
+
+
+class Family:
+    """One config at work in its output folder.
+
+    Args:
+        config: validated settings.
+        command: the line that started this, for the results.
+        console: where to tell what happens.
+        fresh: start over, forgetting what the folder holds.
+
+    Raises:
+        ConfigError: the folder was made with other settings.
+    """
+
+    def __init__(
+        self,
+        config: FamilyConfig,
+        command: str = "",
+        console: Console | None = None,
+        fresh: bool = False,
+    ) -> None:
+        self.config, self.command, self.wishes = config, command, config.progressive
+        self.worker = runtime.setup(config.device)
+        runtime.set_seed(config.seed)
+        self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
+        self.folder = config.output
+        self._claim(fresh)
+        self.parent = open_parent(config.parent.path)
+        self.shapes = block_shapes(self.parent.shape)
+        named = config.parent.tokenizer
+        self.tokenizer = load_tokenizer(named) if named else self.parent.tokenizer()
+        self.judge = Judge(config.evaluation, self.tokenizer)
+        self.moments: SavedMoments | None = None
+
+    def run(self) -> list[dict[str, Any]]:
+        """Make every member that is not there yet; return a row a member.
+
+        Raises:
+            Interrupted: training was asked to stop; everything is saved.
+        """
+        rows = [self._parent_row()] if self.config.evaluation.baseline else []
+        self._write(rows)
+        for index in range(len(self.wishes.ratios)):
+            rows.append(self._member(index))
+            self._write(rows)
+        return rows
+
+    def path(self, index: int, kind: str = "members") -> Path:
+        """Return the folder of a member, by the place of its ratio."""
+        return self.folder / kind / f"{self.wishes.ratios[index]:g}"
+
+    # members
+
+    def _parent_row(self) -> dict[str, Any]:
+        record = self.folder / "parent.json"
+        if not record.exists() and self.worker.rank == 0:
+            score = self.judge.score(load_llama(self.parent))
+            row = {"ratio": 1.0, **self.sizes(dict.fromkeys(self.shapes)), **score}
+            with replacing(record) as temporary:
+                temporary.write_text(json.dumps(row, indent=1), encoding="utf-8")
+        self._wait_for(record)
+        row = read_json(record, CheckpointError)
+        self._tell("parent", row)
+        return row
+
+    def _member(self, index: int) -> dict[str, Any]:
+        path = self.path(index)
+        if not path.is_dir():
+            self._make(index)
+        self._wait_for(path / "state.json")
+        row = checkpoint.read(path).state["row"]
+        self._tell(f"ratio {row['ratio']:g}", row)
+        return row
+
+    def _make(self, index: int) -> None:
+        """Truncate, train if that is wanted, judge and keep one member."""
+        plan, arrays = self._truncated(index)
+        network = build_member(self.parent.shape, plan, arrays)
+        losses = self.train(index, network) if self.wishes.tokens else []
+        if self.worker.rank > 0:
+            return
+        ranks = {layer.name: layer.rank[0] for layer in plan.layers}
+        row: dict[str, Any] = {
+            "ratio": self.wishes.ratios[index],
+            **self.sizes({name: ranks.get(name) for name in self.shapes}),
+            "trained_tokens": self.tokens_a_step() * (index + 1),
+            **self.judge.score(network),
+        }
+        if losses:
+            row["last_train_loss"] = float(np.mean(losses[-20:]))
+        self._save(self.path(index), plan, network, row)
+        shutil.rmtree(self.path(index, "train"), ignore_errors=True)
+
+    def _save(
+        self, path: Path, plan: LowRankPlan, network: nn.Cell, row: Mapping[str, Any]
+    ) -> None:
+        shape = self.parent.shape
+        path.parent.mkdir(parents=True, exist_ok=True)
+        texts = member_texts(shape, plan, self.tokenizer.to_str())
+        weights = {p.name: p.asnumpy() for p in network.get_parameters()}
+        state = {**description(shape, plan), "row": dict(row)}
+        checkpoint.save(path, weights, state, texts=texts)
+
+    def _truncated(self, index: int) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
+        """Return plan and arrays of a member before training; one worker works them out for all."""
+        if not self.wishes.tokens:
+            return self._truncate(index)
+        path = self.path(index, "steps")
+        if not path.is_dir() and self.worker.rank == 0:
+            plan, arrays = self._truncate(index)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            checkpoint.save(path, arrays, description(self.parent.shape, plan))
+        self._wait_for(path / "state.json")
+        found = checkpoint.read(path)
+        return LowRankPlan.from_json(found.state["plans"][0]["plan"]), found.weights
+
+    # truncation
+
+    def _truncate(self, index: int) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
+        trained = self.wishes.tokens > 0 and index > 0
+        whitening = Whitening(self.wishes.criterion, self._statistics())
+        ratio, divisor = self.wishes.ratios[index], self.wishes.divisor
+        if trained and self.wishes.step == "w1_only":
+            ranks = uniform_ranks(self.shapes, ratio, divisor)
+            previous = Products(self.path(index - 1))
+            pairs = {
+                name: truncated_pair(
+                    *previous.pair(name), rank, whitening.inputs(name), whitening.gradients(name)
+                )
+                for name, rank in ranks.items()
+                if rank is not None
+            }
+            return self._put_together(ranks, pairs, previous)
+        source: Source = self.parent
+        folder = self.folder / "factors"
+        if trained:
+            source = Products(self.path(index - 1))
+            folder = self.folder / f"factors-{ratio:g}"
+        factors = decompose(source, self.shapes, whitening, folder, self._told_of_matrices())
+        ranks = self._ranks(factors, ratio)
+        pairs = {name: factors.pair(name, rank) for name, rank in ranks.items() if rank}
+        found = self._put_together(ranks, pairs, source)
+        if trained:  # of this step alone
+            shutil.rmtree(folder, ignore_errors=True)
+        return found
+
+    def _ranks(self, factors: Decomposed, ratio: float) -> dict[str, int | None]:
+        divisor = self.wishes.divisor
+        if self.wishes.allocation == "uniform":
+            return uniform_ranks(self.shapes, ratio, divisor)
+        losses = {name: factors.losses(name) for name in self.shapes}
+        return global_ranks(self.shapes, losses, ratio, divisor)
+
+    def _put_together(
+        self, ranks: Mapping[str, int | None], pairs: Pairs, source: Source
+    ) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
+        plan = family_plan(self.shapes, ranks, {"criterion": self.wishes.criterion})
+        return plan, assembled(source, pairs)
+
+    def _statistics(self) -> SavedMoments | None:
+        """Return the parent's statistics, measured the first time; None if the rule needs none."""
+        wanted = self.config.calibration
+        if self.wishes.rule == "plain" or wanted is None:
+            return None
+        if self.moments is None:
+            folder = wanted.statistics or self.folder / "statistics"
+            self.moments = calibrated(
+                self.parent,
+                self.tokenizer,
+                wanted,
+                folder,
+                lambda done, total: self._count("calibration: pass", done, total),
+            )
+        return self.moments
+
+    # training
+
+    def train(self, index: int, network: nn.Cell) -> list[float]:
+        """Train a network on the text of a step, and return the loss of every batch."""
+        wanted = self.config.recovery
+        if wanted is None:
+            raise ConfigError("recovery: tokens are to be trained on; give recovery.files")
+        steps = steps_for(self.wishes.tokens, wanted)
+        blocks = Blocks(
+            encode_files(self.tokenizer, wanted.files), wanted.block, wanted.batch, self.config.seed
+        )
+        return Recovery(
+            network,
+            blocks,
+            wanted,
+            steps,
+            self.path(index, "train"),
+            first=index * steps,
+            worker=self.worker,
+            console=self.console,
+        ).run(f"ratio {self.wishes.ratios[index]:g}")
+
+    def tokens_a_step(self) -> int:
+        """Return the tokens trained on after each step: whole batches."""
+        wanted = self.config.recovery
+        if not self.wishes.tokens or wanted is None:
+            return 0
+        return steps_for(self.wishes.tokens, wanted) * wanted.batch * wanted.block
+
+    # what is told and kept
+
+    def sizes(self, ranks: Mapping[str, int | None]) -> dict[str, int]:
+        """Return all parameters and those of the blocks' linears, at these ranks."""
+        dense = sum(S * C for S, C in self.shapes.values())
+        kept = kept_weights(self.shapes, ranks)
+        return {"params": self.parent.shape.params - dense + kept, "block_params": kept}
+
+    def _tell(self, title: str, row: Mapping[str, Any]) -> None:
+        self.console.print(
+            f"[bold]{title}[/]: {row['params']:,} parameters ({row['block_params']:,} in the "
+            f"blocks' linears) · perplexity {row['perplexity']:.2f}"
+        )
+        for name, score in row.get("zero_shot", {}).items():
+            self.console.print(
+                f"  {name}: {score['accuracy']:.3f} of {score['questions']} questions "
+                f"({score['normalised']:.3f} normalised by length)"
+            )
+        for sample in row.get("samples", []):
+            self.console.print(f"  {' '.join(sample.split())}", highlight=False, markup=False)
+
+    def _told_of_matrices(self) -> Any:
+        done = iter(range(1, len(self.shapes) + 1))
+        return lambda name: self._count("decomposition: matrix", next(done), len(self.shapes))
+
+    def _count(self, what: str, done: int, total: int) -> None:
+        if done == total or done % max(total // 10, 1) == 0:
+            self.console.print(f"{what} {done}/{total}")
+
+    def _write(self, rows: list[dict[str, Any]]) -> None:
+        if self.worker.rank > 0:
+            return
+        content = {
+            "environment": environment.describe(self.command, self.config.seed),
+            "settings": self.config.to_dict(),
+            "rows": rows,
+        }
+        with replacing(self.folder / "family.json") as temporary:
+            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+    def _wait_for(self, path: Path) -> None:
+        """Let the workers of a job wait for what the first of them writes."""
+        while self.worker.rank > 0 and not path.exists():
+            time.sleep(_POLL_SECONDS)
+
+    def _claim(self, fresh: bool) -> None:
+        """Refuse a folder made with other settings; forget it if asked to."""
+        record = self.folder / "config.json"
+        settings = _bound(self.config)
+        if self.worker.rank > 0:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        if fresh:
+            for pattern in _FOLDERS:
+                for folder in self.folder.glob(pattern):
+                    shutil.rmtree(folder, ignore_errors=True)
+            for name in ("config.json", "parent.json", "family.json"):
+                (self.folder / name).unlink(missing_ok=True)
+        elif record.exists():
+            changed = difference(read_json(record, ConfigError), settings)
+            if changed:
+                raise ConfigError(
+                    f"output = {self.folder}: made with other settings ({changed}); choose another "
+                    "output=FOLDER, or --fresh to start over"
+                )
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def _bound(config: FamilyConfig) -> dict[str, Any]:
+    """Return the settings that a folder is bound to: of a training-free family, ratios may grow."""
+    settings = config.to_dict()
+    for name in ("output", "device"):
+        del settings[name]
+    if not config.progressive.tokens:
+        settings["methods"][0]["progressive"]["ratios"] = "any"
+    if settings["recovery"]:
+        del settings["recovery"]["save_every"]
+    return settings

@@ -1,0 +1,181 @@
+"""A member of a family on disk: a checkpoint that is a Hugging Face folder as well.
+
+`model.safetensors` holds Hugging Face's names, a decomposed layer as two linears `<layer>.first`
+(R, C) and `<layer>.last` (S, R); `config.json`, `plan.json` and `tokenizer.json` say the rest.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+from ms_eff.errors import CheckpointError
+from ms_eff.files import read_json
+from ms_eff.methods.lowrank.plan import LowRankPlan
+from ms_eff.models.formats import write_arrays
+from ms_eff.models.llama_shape import LlamaShape
+from ms_eff.models.parents import load_llama
+from ms_eff.models.shards import Shards
+
+if TYPE_CHECKING:
+    from mindspore import nn
+
+__all__ = [
+    "Products",
+    "Source",
+    "assembled",
+    "build_member",
+    "description",
+    "load_member",
+    "member_texts",
+    "read_plan",
+    "write_merged",
+]
+
+_STATE = "state.json"
+
+
+class Source(Protocol):
+    """A model's arrays by name, one by one: a parent on disk, or a member multiplied out."""
+
+    def array(self, name: str) -> np.ndarray:
+        """Return one array."""
+
+    def names(self) -> list[str]:
+        """Return the names of all."""
+
+
+def assembled(
+    source: Source, pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """Return a model's arrays with pairs of factors in the place of matrices.
+
+    Args:
+        source: the model.
+        pairs: `first` and `last` by layer; matrices of other layers stay, in float32.
+    """
+    arrays: dict[str, np.ndarray] = {}
+    for name in source.names():
+        layer, _, part = name.rpartition(".")
+        if layer not in pairs:
+            arrays[name] = source.array(name).astype(np.float32, copy=False)
+        elif part == "weight":
+            arrays[f"{layer}.first.weight"], arrays[f"{layer}.last.weight"] = pairs[layer]
+        else:  # a bias is the second factor's
+            arrays[f"{layer}.last.{part}"] = source.array(name)
+    return arrays
+
+
+def build_member(shape: LlamaShape, plan: LowRankPlan, arrays: Mapping[str, np.ndarray]) -> nn.Cell:
+    """Return the network of a plan with its weights; raises CheckpointError if they do not fit."""
+    from ms_eff import models
+    from ms_eff.methods.lowrank.rebuilding import rebuild
+    from ms_eff.train import checkpoint
+
+    network = rebuild(models.build("llama", **shape.to_args()), plan)
+    checkpoint.assign(network, arrays, "the member")
+    return network.set_train(False)
+
+
+def description(shape: LlamaShape, plan: LowRankPlan) -> dict[str, Any]:
+    """Return what a checkpoint says of a member, so that `ms_eff.load` can build it."""
+    return {
+        "model": {"name": "llama", "args": shape.to_args()},
+        "plans": [{"method": "lowrank", "plan": plan.to_json()}],
+    }
+
+
+def member_texts(shape: LlamaShape, plan: LowRankPlan, tokenizer: str | None) -> dict[str, str]:
+    """Return the files beside the weights, by name."""
+    texts = {
+        "config.json": json.dumps(shape.to_hf(), indent=1),
+        "plan.json": json.dumps(plan.to_json(), indent=1),
+    }
+    return texts | ({"tokenizer.json": tokenizer} if tokenizer else {})
+
+
+def load_member(path: str | Path) -> nn.Cell:
+    """Return a language model by its path: a member, a Hugging Face folder, or a GGUF file.
+
+    Raises:
+        CheckpointError: missing, damaged, or of another kind.
+
+    Example:
+        `network = ms_eff.load_language_model("runs/smollm2/members/1.25")`
+    """
+    from ms_eff.train import checkpoint
+
+    path = Path(path)
+    if (path / _STATE).is_file():
+        return checkpoint.rebuild(path).set_train(False)
+    return load_llama(path)
+
+
+def read_plan(path: str | Path) -> LowRankPlan:
+    """Return a member's plan; raises CheckpointError where it is none."""
+    state = read_json(Path(path) / _STATE, CheckpointError)
+    plans = state.get("plans") if isinstance(state, dict) else None
+    if not plans:
+        raise CheckpointError(f"{path}: no member of a family; it has no plan")
+    return LowRankPlan.from_json(plans[0]["plan"])
+
+
+def write_merged(member: str | Path, folder: str | Path) -> Path:
+    """Write a member as an ordinary Hugging Face model, each pair of factors multiplied out.
+
+    It has the parent's size and the member's outputs, for tools that know no factors.
+
+    Args:
+        member: folder of a family member.
+        folder: made if it is missing.
+
+    Raises:
+        CheckpointError: the member is damaged, or the folder cannot be written.
+    """
+    member, folder = Path(member), Path(folder)
+    read_plan(member)  # refuses what is no member
+    source = Products(member)
+    arrays = {name: source.array(name).astype(np.float32) for name in source.names()}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in ("config.json", "tokenizer.json"):
+            if (member / name).is_file():
+                shutil.copyfile(member / name, folder / name)
+    except OSError as error:
+        raise CheckpointError(f"{folder}: cannot be written: {error.strerror}") from error
+    write_arrays(folder / "model.safetensors", arrays)
+    return folder
+
+
+class Products:
+    """The matrices of a member, each pair of factors multiplied out as it is asked for."""
+
+    def __init__(self, member: Path) -> None:
+        self._shards = Shards(member)
+
+    def array(self, name: str) -> np.ndarray:
+        """Return `<layer>.weight` (S, C), or any other array as it is."""
+        layer, _, part = name.rpartition(".")
+        for held in (name, f"{layer}.last.{part}" if part == "bias" else name):
+            if held in self._shards:
+                return self._shards.array(held)
+        first, last = self.pair(name.removesuffix(".weight"))
+        return last.astype(np.float64) @ first.astype(np.float64)
+
+    def names(self) -> list[str]:
+        """Return the names of the model that is multiplied out."""
+        firsts = ".first.weight"
+        names = (n.replace(firsts, ".weight") for n in self._shards.names() if ".last.w" not in n)
+        return [name.replace(".last.bias", ".bias") for name in names]
+
+    def pair(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return `first` (R, C) and `last` (S, R) of a decomposed layer."""
+        return (
+            self._shards.array(f"{layer}.first.weight"),
+            self._shards.array(f"{layer}.last.weight"),
+        )

@@ -1,0 +1,160 @@
+"""A model's matrices in nested factors, one at a time, kept on disk for every size to come.
+
+NumPy and SciPy on the host, in float64. Factors are kept in float32, which is what members store;
+scaling is by component, so that cutting them and rounding them change places freely.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from ms_eff.files import replacing
+from ms_eff.methods.lowrank.core import matmul
+from ms_eff.methods.lowrank.criteria import Criterion, damped_gradients, damped_inputs
+from ms_eff.methods.lowrank.weighted import Nested, Root, nested_factors, root
+from ms_eff.methods.progressive.core import highest_rank
+from ms_eff.methods.progressive.statistics import SavedMoments
+from ms_eff.models.shards import Shards
+
+__all__ = ["Arrays", "Decomposed", "Whitening", "decompose", "truncated_pair"]
+
+Floats = NDArray[np.float64]
+
+
+class Arrays(Protocol):
+    """Anything that gives a model's arrays one by one: a parent on disk, or one in memory."""
+
+    def array(self, name: str) -> np.ndarray:
+        """Return one array."""
+
+
+class Whitening:
+    """The roots that a rule needs of each layer; the last input's is kept for the next layer.
+
+    Args:
+        criterion: `weight`, `activation` or `two_sided`.
+        moments: the statistics; None for `weight`.
+    """
+
+    def __init__(self, criterion: str, moments: SavedMoments | None) -> None:
+        self.criterion, self.moments = criterion, moments
+        self._last: tuple[str, Floats] | None = None
+
+    def inputs(self, name: str) -> Floats | None:
+        """Return the root of G, or None for I."""
+        if self.moments is None or self.criterion == "weight":
+            return None
+        owner = self.moments.owners[name]
+        if self._last is None or self._last[0] != owner:
+            self._last = owner, root(damped_inputs(self.moments.inputs(name))).half
+        return self._last[1]
+
+    def gradients(self, name: str) -> Root | None:
+        """Return the root of F, or None for I."""
+        if self.moments is None or self.criterion != "two_sided":
+            return None
+        return root(damped_gradients(self.moments.gradients(name)))
+
+
+class Decomposed:
+    """The factors of all matrices in a folder, up to the highest rank that saves anything."""
+
+    def __init__(self, folder: Path, criterion: str) -> None:
+        self.folder, self.by = folder, Criterion(criterion)
+
+    def file(self, name: str) -> Path:
+        """Return where a matrix's factors are."""
+        return self.folder / f"{name}.safetensors"
+
+    def losses(self, name: str) -> Floats:
+        """Return what ranks 1, 2, .. lose, as a shared budget counts it."""
+        energies = Shards(self.file(name)).array("energies")
+        return self.by.losses(np.sqrt(energies))[:-1]
+
+    def pair(self, name: str, rank: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return `first` (rank, C) and `last` (S, rank) in float32."""
+        found = Shards(self.file(name))
+        last = np.ascontiguousarray(found.array("last")[:, :rank])
+        return found.array("first")[:rank], last
+
+    def save(self, name: str, nested: Nested) -> None:
+        """Keep the factors of a matrix."""
+        arrays = {
+            "first": nested.first.astype(np.float32),
+            "last": np.ascontiguousarray(nested.last, dtype=np.float32),
+            "energies": nested.energies,
+        }
+        with replacing(self.file(name)) as temporary:
+            save_file(arrays, temporary)
+
+
+def decompose(
+    source: Arrays,
+    shapes: Mapping[str, tuple[int, int]],
+    whitening: Whitening,
+    folder: Path,
+    after_matrix: Callable[[str], None] = lambda name: None,
+) -> Decomposed:
+    """Decompose every matrix once, for all ranks; what the folder holds already is kept.
+
+    Memory: one matrix, its statistics and its factors, whatever the model's size.
+
+    Args:
+        source: gives `<name>.weight` (S, C).
+        shapes: of the matrices, by layer name, those of one input behind each other.
+        whitening: the rule.
+        folder: made if it is missing; it belongs to one source and rule.
+        after_matrix: told the name of each matrix as it is done.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    result = Decomposed(folder, whitening.criterion)
+    for name, shape in shapes.items():
+        if not result.file(name).exists():
+            weight = source.array(f"{name}.weight")
+            sides = whitening.inputs(name), whitening.gradients(name)
+            result.save(name, nested_factors(weight, highest_rank(shape), *sides))
+        after_matrix(name)
+    return result
+
+
+def truncated_pair(
+    first: np.ndarray,
+    last: np.ndarray,
+    rank: int,
+    inputs: Floats | None = None,
+    gradients: Root | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return factors of a lower rank by truncating the second alone: depth stays two (ENLSP 2021).
+
+    In this orientation W0 is `first^T` and W1 is `last^T`: W1 becomes A B, and A goes into the
+    first. With the inputs' root, the second is judged by what the first hands it, `first G first^T`
+    (ours); that optimum is the one of the product too.
+
+    Args:
+        first: (R, C), applied first.
+        last: (S, R), applied last.
+        rank: at most R.
+        inputs: (C, C), root of G; None for I.
+        gradients: root of F (S, S); None for I.
+
+    Raises:
+        ValueError: the rank is above R.
+
+    >>> [f.shape for f in truncated_pair(np.eye(2, 3), np.diag([2.0, 1.0]), 1)]
+    [(1, 3), (2, 1)]
+    """
+    held = len(first)
+    if not 1 <= rank <= held:
+        raise ValueError(f"rank: expected 1 to {held}, the rank that is held, got {rank}")
+    if rank == held:
+        return first, last
+    W0 = first.astype(np.float64)
+    handed = None if inputs is None else matmul(W0, inputs)
+    found = nested_factors(last, rank, handed, gradients)
+    return matmul(found.first, W0).astype(np.float32), found.last.astype(np.float32)

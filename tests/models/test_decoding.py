@@ -1,0 +1,59 @@
+"""Generation with a cache, against the whole forward."""
+
+from __future__ import annotations
+
+import mindspore as ms
+import numpy as np
+import pytest
+from mindspore import Tensor
+
+from ms_eff.errors import ConfigError
+from ms_eff.models.decoding import Decoder
+from ms_eff.models.llama import Llama, llama
+from tests.tolerances import FP32
+
+
+@pytest.fixture(scope="module")
+def network() -> Llama:
+    sizes = {"vocab_size": 40, "dim": 24, "depth": 2, "heads": 6, "kv_heads": 2, "hidden": 32}
+    network = llama(seed=1, **sizes, context=24, tied=True)
+    for parameter in network.get_parameters():
+        if len(parameter.shape) > 1:
+            parameter.set_data(parameter * 10)
+    return network.set_train(False)
+
+
+def test_the_cache_gives_what_the_whole_forward_does(network: Llama) -> None:
+    prompt = [3, 14, 15]
+    decoder = Decoder(network, length=12)
+    found = decoder.generate(prompt, 9)
+    whole = network(Tensor(np.array([prompt + found], np.int32))).asnumpy()[0]
+    assert found == whole.argmax(-1)[2:-1].tolist()
+    assert len(set(found)) > 2
+    # the same graphs, cut short
+    assert decoder.generate(prompt, 9, stop=found[3]) == found[: found.index(found[3])]
+    drawn = decoder.generate(prompt, 9, temperature=2.0, seed=5)
+    assert drawn == decoder.generate(prompt, 9, temperature=2.0, seed=5) != found
+
+
+def test_logits_behind_the_cache_are_those_of_the_forward(network: Llama) -> None:
+    ids = np.array([[5, 9, 2, 7, 1, 8]], np.int32)
+    with_pynative = ms.get_context("mode")
+    ms.set_context(mode=ms.PYNATIVE_MODE)
+    try:
+        whole = network(Tensor(ids)).asnumpy()
+        _, cache = network.prefill(Tensor(np.where(np.arange(6) < 3, ids, 0).astype(np.int32)))
+        for place in (3, 4, 5):
+            logits, cache = network.decode(
+                Tensor(ids[:, place : place + 1]), Tensor(place, ms.int32), cache
+            )
+            np.testing.assert_allclose(logits.asnumpy()[:, 0], whole[:, place], atol=FP32)
+    finally:
+        ms.set_context(mode=with_pynative)
+
+
+def test_what_does_not_fit_is_refused(network: Llama) -> None:
+    with pytest.raises(ConfigError, match="length = 25: the model's context is 24"):
+        Decoder(network, length=25)
+    with pytest.raises(ConfigError, match="5 tokens and 4 more do not fit into 8"):
+        Decoder(network, length=8).generate([1] * 5, 4)

@@ -1,0 +1,37 @@
+"""The numbers of a Llama."""
+
+from __future__ import annotations
+
+import pytest
+
+from ms_eff.errors import ConfigError
+from ms_eff.models import build
+from ms_eff.models.llama_shape import LlamaShape
+from ms_eff.models.registry import FROM_FILES
+
+
+def test_a_shape_goes_to_hugging_face_and_back() -> None:
+    shape = LlamaShape(100, 24, 2, 6, 2, 40, head_dim=8, tied=True, context=64)
+    assert LlamaShape.from_hf(shape.to_hf()) == shape
+
+
+def test_mistral_is_as_long_as_its_window() -> None:
+    config = LlamaShape(100, 24, 2, 6, 2, 40, context=64).to_hf()
+    assert (
+        LlamaShape.from_hf({**config, "model_type": "mistral", "sliding_window": 16}).context == 16
+    )
+
+
+def test_numbers_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ConfigError, match="heads = 6 is no multiple of kv_heads = 4"):
+        LlamaShape(100, 24, 2, 6, 4, 40)
+    with pytest.raises(ConfigError, match="dim = 25"):
+        LlamaShape(100, 25, 2, 6, 2, 40)
+    with pytest.raises(ConfigError, match="'hidden_size' is missing"):
+        LlamaShape.from_hf({"model_type": "llama", "num_attention_heads": 2, "vocab_size": 3})
+    with pytest.raises(ConfigError, match="llama: depth is missing"):
+        build("llama", vocab_size=8, dim=4)
+
+
+def test_a_shape_names_what_the_builder_takes() -> None:
+    assert set(FROM_FILES["llama"][1]) == set(LlamaShape(8, 4, 1, 1, 1, 4).to_args())
