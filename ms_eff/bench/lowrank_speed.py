@@ -108,9 +108,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(json.dumps(measure(CASES[options.one], options.batch, options.size, options.runs)))
         return 0
     prepare_cpu()  # for the record: the children choose for themselves
-    rows = {} if options.again else _rows(options.output)
+    rows = _rows(options.output)
     for key, case in CASES.items():
-        if key in rows or not _asked(key, options.only):
+        if (key in rows and not options.again) or not _asked(key, options.only):
             continue
         print(f"{key} ...", flush=True)
         rows[key] = _in_process(case, options)

@@ -5,7 +5,6 @@ Letters as in the paper (arXiv:2407.16514): C channels in, S out, d the kernel's
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -226,10 +225,10 @@ def fit_shift(kernel: Kernel, shifted: int) -> tuple[Kernel, float]:
     now = kernel.shape[2] // 2
     at = np.full(kernel.shape[1], now)
     at[:shifted], at[shifted : 2 * shifted] = now + 1, now - 1
-    found = kernel[:, np.arange(kernel.shape[1]), at]
-    norm = np.linalg.norm(kernel)
-    rest = max(float(norm**2 - np.linalg.norm(found) ** 2), 0.0)
-    return found, math.sqrt(rest) / float(norm) if norm else 0.0
+    channels = np.arange(kernel.shape[1])
+    nearest = np.zeros_like(kernel)
+    nearest[:, channels, at] = kernel[:, channels, at]
+    return kernel[:, channels, at], _lost(kernel, nearest)
 
 
 def _lost(kernel: Kernel, found: Kernel) -> float:
