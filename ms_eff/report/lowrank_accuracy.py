@@ -37,8 +37,8 @@ _COLUMNS = (
 )  # fmt: skip
 _WALL = "Seconds are those of training, compiling included, without evaluation."
 _ALONE = (
-    "Seconds are steps times the median training step, timed apart, in turns, with nothing else on "
-    "the machine."
+    "Seconds are steps times the median training step of one seed's networks, timed apart, in "
+    "turns, with nothing else on the machine."
 )
 _BOUND = 1.0  # points that sequential freezing may lie below unfrozen fine-tuning
 
@@ -149,7 +149,8 @@ def _cells(rows: Sequence[Row], model: str, variant: str) -> list[str]:
         mean([100 * r["accuracy_before"] for r in found if r["accuracy_before"] is not None], 1),
         mean([100 * row["accuracy"] for row in found], 2),
         MISSING if variant in ("dense", "continued") else mean(_gaps(found, rows), 2, sign="+"),
-        mean([row["seconds"] for row in found], 0),
+        # timed apart, all seeds have the same: no spread is known
+        mean(list({row["seconds"] for row in found}), 0),
         paper,
     ]
 
