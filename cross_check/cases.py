@@ -107,7 +107,8 @@ CASES: tuple[Case, ...] = (
     Case(
         "low-rank resnet18, CIFAR stem",
         "lowrank_resnet",
-        Inputs((4, 3, 16, 16)),
+        # of 4 images one value lies so near a ReLU's corner that rounding alone decides its side
+        Inputs((5, 3, 16, 16)),
         (Twin("lowrank:resnet", "torchvision", {**_BASIC, "stem": "cifar"}),),
         {**_BASIC, "stem": "cifar", "ratio": 2.0},
         reference="lowrank:factors",

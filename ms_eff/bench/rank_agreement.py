@@ -19,6 +19,7 @@ from ms_eff.bench import environment
 from ms_eff.bench.child import measured_apart
 from ms_eff.errors import DataError
 from ms_eff.files import replacing
+from ms_eff.methods.lowrank.settings import RankSearch
 from ms_eff.runtime import prepare_cpu
 
 __all__ = ["agreement", "main"]
@@ -64,6 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--size", type=int, default=224, help="of the images (default 224)")
     parser.add_argument("--searches", type=int, default=5)
+    parser.add_argument("--runs", type=int, default=RankSearch().runs, help="timed calls a rank")
     parser.add_argument("--one", action="store_true", help="one search here, JSON to stdout")
     options = parser.parse_args(arguments)
     if options.one:
@@ -114,7 +116,7 @@ def _search(options: argparse.Namespace) -> dict[str, Any]:
         input_shape=(options.batch, 3, options.size, options.size),
         ratio=2.0,
         divisor=options.divisor,
-        rank_search={"objective": options.objective},
+        rank_search={"objective": options.objective, "runs": options.runs},
     )
     ranks = {name: choice.rank for name, choice in found.items()}
     return {"seconds": round(time.perf_counter() - began, 1), "ranks": ranks}

@@ -128,6 +128,8 @@ def _dense(old: nn.Cell, shape: Shape, rank: Shape) -> LowRankDense:
         activation=copy.deepcopy(old.activation),
         dtype=old.weight.dtype,
     )
+    if old.has_bias:  # networks may have a faster one (`ms_eff.models.row_sums`)
+        last.bias_add = copy.deepcopy(old.bias_add)
     return LowRankDense(first, last)
 
 
