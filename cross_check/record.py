@@ -10,13 +10,13 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 from mindspore import ParameterTuple, Tensor, nn
-from mindspore.graph.api import _pynative_executor
 
 from cross_check import cells
 from cross_check.bundle import Record
 from cross_check.cases import Case, Inputs, Twin
 from ms_eff.bench.environment import describe
 from ms_eff.models.naming import NAMINGS, NORM
+from ms_eff.runtime import close_gradients
 from ms_eff.train.optim import OptimizerState, Update
 from ms_eff.train.settings import TrainSettings
 
@@ -196,9 +196,7 @@ def _layer_name(name: str) -> str:
 def _mode(mode: str) -> Iterator[None]:
     before = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
-    # a pynative gradient that was left open earlier in this process would make ours one of second
-    # order, which MindSpore 2.9's LayerNorm does not have
-    _pynative_executor.clear_res()
+    close_gradients()
     try:
         yield
     finally:

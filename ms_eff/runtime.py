@@ -18,7 +18,15 @@ from pydantic import Field
 from ms_eff.errors import SetupError
 from ms_eff.section import Section
 
-__all__ = ["DeviceSettings", "Worker", "cpu_has_avx512", "prepare_cpu", "set_seed", "setup"]
+__all__ = [
+    "DeviceSettings",
+    "Worker",
+    "close_gradients",
+    "cpu_has_avx512",
+    "prepare_cpu",
+    "set_seed",
+    "setup",
+]
 
 ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
 
@@ -82,6 +90,17 @@ def setup(device: DeviceSettings) -> Worker:
     ms.set_recursion_limit(10_000)
     _select(target, device.device_id)
     return _join_job()
+
+
+def close_gradients() -> None:
+    """End a gradient that an error left open earlier in this process.
+
+    It would make the next one of second order, which several kernels of MindSpore 2.9 lack, and
+    compiled steps fail with "adjoint is null".
+    """
+    from mindspore.graph.api import _pynative_executor
+
+    _pynative_executor.clear_res()
 
 
 def set_seed(seed: int) -> None:

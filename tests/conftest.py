@@ -21,6 +21,12 @@ import mindspore as ms  # noqa: E402  (the environment must be set first)
 ms.set_context(mode=ms.GRAPH_MODE)
 
 
+@pytest.fixture(autouse=True)
+def _no_gradient_left_open() -> None:
+    """Each test begins as a process does; some stop a gradient half-way on purpose."""
+    runtime.close_gradients()
+
+
 @pytest.fixture
 def small_disk() -> Callable[[int], AbstractContextManager[None]]:
     """Return a context in which the system refuses to write past that many bytes of a file."""

@@ -19,6 +19,7 @@ from rich.console import Console
 
 from ms_eff.errors import DivergedError
 from ms_eff.methods.base import EpochEnd, Method, RunStart, StepBegin, StepEnd
+from ms_eff.runtime import close_gradients
 from ms_eff.train import checkpoint
 from ms_eff.train.average import Average
 from ms_eff.train.budget import Budget
@@ -72,6 +73,7 @@ class Trainer:
         self.worker = feed.worker
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
         self.store = Store(folder / "checkpoints", settings.keep)
+        close_gradients()
         self.model = mixed_precision(model, settings.precision)
         self.weights = tuple(model.trainable_params())
         self.scale = loss_scale(settings)

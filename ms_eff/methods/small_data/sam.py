@@ -70,9 +70,7 @@ class SharpGradient(nn.Cell):
         self.flat()
         self.statistics()
         self._climb(grads)
-        # a pass of other tensors than the first one's: where both would take the same, under the
-        # condition of `every`, MindSpore's compiler ties the two and fails to derive the second
-        _, sharp = self.with_grads(ops.depend(inputs, grads), ops.depend(labels, grads))
+        _, sharp = self.with_grads(inputs, labels)
         sharp = self.reduce(sharp)
         self.flat.put_back(sharp)
         self.statistics.put_back(sharp)
