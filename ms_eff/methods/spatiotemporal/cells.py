@@ -6,6 +6,7 @@ make no tensor of rank 5 (arXiv:2407.16514, in NCHW).
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import replace
 
 import mindspore as ms
@@ -47,9 +48,9 @@ class ClipConv(nn.Cell):
         """Map (B * T, C, H, W) to (B * T', S, H', W')."""
         return self.run(x, self.frames)
 
+    @abstractmethod
     def run(self, x: ms.Tensor, frames: int) -> ms.Tensor:
         """Do the same for clips of so many frames."""
-        raise NotImplementedError
 
 
 class TwoBranch(ClipConv):

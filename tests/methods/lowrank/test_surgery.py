@@ -15,6 +15,8 @@ from ms_eff.errors import ConfigError, PlanError
 from ms_eff.methods.lowrank import LayerPlan, LowRankPlan, apply_lowrank, rebuild
 from ms_eff.methods.lowrank.layers import find_layers
 from ms_eff.methods.lowrank.plan import max_ranks
+from ms_eff.models.initial import projection
+from ms_eff.models.row_sums import BiasAdd
 from tests.methods.lowrank.networks import Bare, Everything, Tied, images, randomise, run, weights
 from tests.tolerances import FP32, LAYER
 
@@ -282,3 +284,11 @@ def test_shared_tables_stay_and_the_rest_is_decomposed() -> None:
     assert compressed.head.weight is compressed.words.embedding_table
     ids = Tensor(np.array([[1, 2, 3]], np.int32))
     assert run(compressed, ids).shape == (1, 3, 30)
+
+
+def test_factors_add_the_bias_as_the_layer_did() -> None:
+    fast = projection(np.random.default_rng(0), 12, 8)
+    for layer, kind in ((fast, BiasAdd), (nn.Dense(12, 8), type(nn.Dense(1, 1).bias_add))):
+        found, _, _ = apply_lowrank(nn.SequentialCell(layer), rank=3)
+        assert type(found[0].last.bias_add) is kind
+        assert not hasattr(found[0].first, "bias_add")
