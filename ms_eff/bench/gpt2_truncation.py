@@ -44,6 +44,11 @@ if TYPE_CHECKING:
 __all__ = ["PAPER", "main", "run", "table"]
 
 _MODULE = "ms_eff.bench.gpt2_truncation"
+# settings of a size that a call may change
+_CHANGES = (
+    *("depth", "keep", "dim", "heads", "vocab", "block", "batch"),
+    *("teacher_steps", "steps", "seeds"),
+)
 
 # WikiText-103 test perplexity of GPT-2 small cut to 6 blocks and fine-tuned for 6 epochs
 # (arXiv:2110.08460); of random blocks it gives none
@@ -248,8 +253,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def job(console: Console) -> None:
         setup(DeviceSettings(isa="native"))  # no convolution anywhere
-        names = ("dim", "heads", "vocab", "block", "batch", "teacher_steps", "steps", "seeds")
-        size = changed_size(SIZES[options.size], {name: getattr(options, name) for name in names})
+        changes = {name: getattr(options, name) for name in _CHANGES}
+        size = changed_size(SIZES[options.size], changes)
         rows = run(size, _texts(options.text), options.work, options.output, command, console)
         console.print(table(rows), highlight=False)
 
@@ -275,6 +280,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--size", choices=list(SIZES), default="hour", help="default: hour, on two CPU cores")
     add("--output", type=Path, default=Path("results/gpt2_truncation.json"))
     add("--work", type=Path, default=Path("runs/gpt2_truncation"), help="tokenizer and runs")
+    add("--depth", type=int, help="blocks of the teacher")
+    add("--keep", type=int, help="blocks of the students")
     add("--dim", type=int, help="channels of a token")
     add("--heads", type=int, help="attention heads")
     add("--vocab", type=int, help="tokens of the BPE")

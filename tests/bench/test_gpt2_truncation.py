@@ -43,17 +43,32 @@ def test_the_table_gives_mean_spread_and_the_papers_figure() -> None:
 @pytest.mark.slow
 def test_the_smallest_size_runs_to_its_table_and_goes_on_where_it_stopped(tmp_path, capsys) -> None:
     pytest.importorskip("tokenizers")
-    texts = write_texts(tmp_path)
+    texts = write_texts(tmp_path, sentences=600)
     words = [
         *("--text", str(texts / "a.txt"), str(texts / "b.txt"), "--size", "quick"),
-        *("--block", "8", "--steps", "3", "--teacher-steps", "6", "--dim", "8", "--vocab", "300"),
+        *(
+            "--block",
+            "8",
+            "--depth",
+            "4",
+            "--keep",
+            "2",
+            "--steps",
+            "3",
+            "--teacher-steps",
+            "6",
+            "--dim",
+            "8",
+            "--vocab",
+            "300",
+        ),
         *("--work", str(tmp_path / "work"), "--output", str(tmp_path / "rows.json")),
     ]
     assert gpt2_truncation.main(words) == 0
     first = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert [row["arm"] for row in first] == [TEACHER, *ARMS]
     kept = {row["arm"]: row["kept"] for row in first}
-    assert kept["pseudo_uniform"] == [0, 2, 4, 7, 9, 11]
+    assert kept["pseudo_uniform"] == [0, 3]
     assert kept[SCRATCH] is None
     assert all(np.isfinite(row["perplexity"]) for row in first)
     assert len({row["steps"] for row in first if row["arm"] != TEACHER}) == 1

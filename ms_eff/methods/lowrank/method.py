@@ -6,6 +6,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
+import mindspore as ms
 from mindspore import nn
 
 from ms_eff.errors import PlanError
@@ -68,6 +69,7 @@ class LowRank(Method):
             model,
             self.settings,
             input_shape=context.input_shape,
+            input_dtype=getattr(model, "input_dtype", ms.float32),
             calibration=context.calibration() if context.calibration is not None else None,
             loss=context.loss,
             precision=timed_precision(self.settings, context.precision),

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from mindspore import nn
 
+from ms_eff import models
+from ms_eff.bench.counts import count, totals
 from ms_eff.errors import PlanError
 from ms_eff.methods.base import ModelContext
 from ms_eff.methods.lowrank.method import LowRank
@@ -22,6 +24,14 @@ CONTEXT = ModelContext((4, 8, 12, 12), None, None, True)
 def test_the_registry_knows_it() -> None:
     assert method_class("lowrank") is LowRank
     assert settings_class("lowrank") is LowRankSettings
+
+
+def test_networks_that_take_token_ids_are_counted_on_token_ids() -> None:
+    network = models.build("gpt2", vocab=50, positions=16, dim=32, depth=1, heads=2)
+    method = LowRank(LowRankSettings(macs=0.7))
+    changed = method.change_model(network, ModelContext((4, 16), trained=True))
+    before, after = (totals(count(n, (1, 16)))["macs"] for n in (network, changed))
+    assert 0.6 * before < after <= 0.7 * before
 
 
 def test_plan_and_report_are_json_and_rebuild_the_network() -> None:

@@ -90,6 +90,20 @@ def test_a_stopped_run_with_dropout_and_buckets_resumes_bit_for_bit(folder, tmp_
     assert shapes == {8, 16}
 
 
+@pytest.mark.slow
+def test_half_precision_learns_as_well(folder, tmp_path):
+    settings = DataSettings(**_data(folder, buckets=(16,)))
+    feed = Feed(data.build(settings), settings, 0)
+    losses = {}
+    for level in ("O0", "O2"):
+        network = BertClassifier(**{**MODEL, "dropout": 0.0}, vocab=feed.data.vocab)
+        run = trainer(tmp_path / level, network, [], feed, **TRAIN, precision=level)
+        losses[level] = run.fit()[-1]["loss"]
+    # the loss scale finds its level in the first steps, which are skipped
+    assert losses["O2"] == pytest.approx(losses["O0"], abs=0.05)
+    assert losses["O2"] < 0.6  # of 0.69 untrained
+
+
 def test_missing_weights_name_the_command_that_fetches_them(folder, tmp_path):
     model = {"name": "minilm_l6", "weights": tmp_path / "model.safetensors"}
     experiment = Experiment(
