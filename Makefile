@@ -52,6 +52,7 @@ bench-lowrank-accuracy: .venv/.ready
 # likewise
 bench-vit-accuracy: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.vit_accuracy --data $(DATA) --output $(VIT_ACCURACY)
+	$(BIN)/python -m ms_eff.bench.vit_accuracy_timing $(VIT_ACCURACY)
 	$(BIN)/python -m ms_eff.report.vit_accuracy $(VIT_ACCURACY)
 
 # about an hour a seed on two cores left alone; called again, it goes on where it stopped
