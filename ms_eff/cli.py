@@ -196,13 +196,15 @@ def report(config: ConfigPath, overrides: Overrides = None) -> None:
 
 @app.command()
 def clean(
-    paths: Annotated[
+    inputs: Annotated[
         list[str],
         typer.Argument(
-            metavar="IN... OUT",
-            help="Files, folders of files, or - for standard input; gzip is unpacked. Last the "
-            "file to write, packed if it ends in .gz.",
+            metavar="IN",
+            help="Files, folders of files, or - for standard input; gzip is unpacked.",
         ),
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File to write; packed if it ends in .gz.")
     ],
     min_words: Annotated[int, typer.Option(help="Drop lines of fewer words; 0: keep all.")] = 5,
     max_symbols: Annotated[
@@ -241,9 +243,6 @@ def clean(
     from ms_eff.cleaning.clean import clean_text
     from ms_eff.cleaning.report import report_table
 
-    *inputs, output = paths
-    if not inputs:
-        raise ConfigError(f"clean {output}: no output is named; call `ms-eff clean IN OUT`")
     done = clean_text(
         inputs,
         output,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import random
 from html.parser import HTMLParser
 
-from ms_eff.cleaning.tags import MANY_OPENINGS
-
 REASONS = ("too_long", "invalid_utf8", "html", "short", "symbols", "duplicate")
 
 
@@ -50,7 +48,6 @@ def cleaned(
         except UnicodeDecodeError:
             counts["invalid_utf8"] += 1
             continue
-        assert sum(text.count(f"<{c}") for c in "/!?") + text.count("<") < 2 * MANY_OPENINGS
         text = text.removeprefix("\ufeff")
         solid = [c for c in text if not c.isspace()]
         symbols = [c for c in solid if not c.isalnum()]

@@ -47,7 +47,6 @@ def test_every_setting_is_an_option(call, tmp_path):
 @pytest.mark.parametrize(
     ("words", "part"),
     [
-        (["in"], "no output is named"),
         (["nowhere", "out"], "nowhere: cannot be read"),
         (["in", "in"], "name another output"),
         (["in", "old"], "--overwrite"),
@@ -70,7 +69,7 @@ def test_a_mistake_is_one_line_and_exit_2(call, tmp_path, monkeypatch, words, pa
 def test_help_shows_an_example(call):
     code, said, _ = call("clean", "--help")
     assert code == 0
-    for part in ("ms-eff clean raw.txt", "--min-words", "--no-html", "--fresh", "IN... OUT"):
+    for part in ("ms-eff clean raw.txt", "--min-words", "--no-html", "--fresh", "IN", "OUT"):
         assert part in said
 
 
