@@ -78,7 +78,7 @@ def _ascii(line: bytes) -> tuple[int, int, int, bytes]:
 
 
 def _unicode(line: bytes) -> tuple[int, int, int, bytes]:
-    """Return the same for any UTF-8; some ten times slower."""
+    """Return the same for any UTF-8, which takes three times as long a character."""
     text = _text(line)
     bare = _SYMBOLS.sub("", text)
     words = bare.split()

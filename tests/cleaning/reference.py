@@ -103,5 +103,7 @@ def random_text(seed, lines=300, last_newline=True):
         else:
             some = draw.choices(_PLAIN + _PIECES, k=draw.randint(1, 14))
             line = draw.choice([b" ", b" ", b""]).join(some)
+            if kind > 0.97:
+                line = draw.randbytes(draw.randint(0, 30))
         made.append(line.replace(b"\n", b""))
     return b"\n".join(made) + (b"\n" if last_newline else b"")
