@@ -27,6 +27,10 @@ METHODS: dict[str, tuple[str, str]] = {
         "ms_eff.methods.spatiotemporal.settings:SpatiotemporalSettings",
         "ms_eff.methods.spatiotemporal.method:Spatiotemporal",
     ),
+    "truncation": (
+        "ms_eff.methods.truncation.settings:TruncationSettings",
+        "ms_eff.methods.truncation.method:Truncation",
+    ),
     "swiftlearn": (
         "ms_eff.methods.swiftlearn.settings:SwiftLearnSettings",
         "ms_eff.methods.swiftlearn.method:SwiftLearn",
