@@ -13,7 +13,8 @@ DATA ?= data/cifar-10-batches-bin
 TEXT ?= data/text
 
 .PHONY: demo test test-all lite cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit \
-	bench-vit-accuracy bench-small-data bench-video bench-gpt2 lint clean
+	bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-cleaning \
+	bench-cleaning-effect lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -70,6 +71,14 @@ bench-video: .venv/.ready
 # about an hour on two cores; called again, it goes on where it stopped
 bench-gpt2: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.bench.gpt2_truncation --text $(TEXT)
+
+# about two minutes and 2 GB of disk, on a machine with nothing else to do
+bench-cleaning: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.cleaning --text $(TEXT)
+
+# about an hour on two cores; called again, it goes on where it stopped
+bench-cleaning-effect: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.cleaning_effect --text $(TEXT)
 
 # MindSpore Lite's wheel is for Python 3.7, but its C++ libraries serve any; see ms_eff/deploy/lite.py
 LITE := mindspore-lite==2.0.0 --no-deps --only-binary=:all: --python-version 3.7

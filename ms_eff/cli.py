@@ -1,4 +1,4 @@
-"""The command line: thin; every command takes a YAML config and `key=value` overrides."""
+"""The command line: thin; most commands take a YAML config and `key=value` overrides."""
 
 from __future__ import annotations
 
@@ -196,6 +196,72 @@ def report(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 @app.command()
+def clean(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN",
+            help="Files, folders of files, or - for standard input; gzip is unpacked.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File to write; packed if it ends in .gz.")
+    ],
+    min_words: Annotated[int, typer.Option(help="Drop lines of fewer words; 0: keep all.")] = 5,
+    max_symbols: Annotated[
+        float,
+        typer.Option(help="Drop lines with a larger share of symbols in them; 1: keep all."),
+    ] = 0.1,
+    max_line: Annotated[int, typer.Option(help="Drop lines of more bytes.")] = 2**20,
+    html: Annotated[bool, typer.Option(help="Drop lines with HTML tags.")] = True,
+    allow_tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A tag that is none, as unk; give it again for more."),
+    ] = None,
+    duplicates: Annotated[
+        bool, typer.Option(help="Drop lines that are like an earlier one.")
+    ] = True,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; default: as many as cores.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over, forgetting what a stopped call has done.")
+    ] = False,
+) -> None:
+    """Clean a text of one sample a line, of any size, as for pre-training a language model.
+
+    A line is dropped for the first that holds: longer than --max-line, no valid UTF-8, HTML, fewer
+    than --min-words words, too many characters that are no letters, digits or whitespace, or a
+    duplicate: the same length without symbols, the same first four and last four words as a line
+    that was kept. All others are written as they were, in order.
+
+    OUT.report.json counts the reasons. Called again after Ctrl-C, SIGTERM or SIGKILL, the same
+    command goes on where it stopped.
+
+    Example: ms-eff clean raw.txt more/ clean.txt --min-words 8
+    """
+    from ms_eff.cleaning.clean import clean_text
+    from ms_eff.cleaning.report import report_table
+
+    done = clean_text(
+        inputs,
+        output,
+        workers=workers,
+        overwrite=overwrite,
+        fresh=fresh,
+        command=_command_line(),
+        min_words=min_words,
+        max_symbols=max_symbols,
+        max_line=max_line,
+        html=html,
+        allowed_tags=tuple(allow_tag or ()),
+        duplicates=duplicates,
+    )
+    _out().print(report_table(done))
+
+
+@app.command()
 def doctor() -> None:
     """Show what this machine has, what ms-eff wants, and how to get what is missing."""
     from ms_eff.doctor import checkup
@@ -282,6 +348,11 @@ def _command_line() -> str:
     return shlex.join(["ms-eff", *sys.argv[1:]])
 
 
+def _again() -> str:
+    """Return the command that goes on, which is not the one that forgets everything."""
+    return shlex.join(["ms-eff", *(word for word in sys.argv[1:] if word != "--fresh")])
+
+
 def _out() -> Console:
     return Console()
 
@@ -305,7 +376,7 @@ def main() -> None:
     except VerificationError as error:
         _fail(" ".join(str(error).split()), 1)
     except (Interrupted, Stopped) as stop:
-        _fail(f"{stop}; resume with: {_command_line()}", stop.code)
+        _fail(f"{stop}; resume with: {_again()}", stop.code)
     except Exception as error:
         if debug:
             traceback.print_exc()
