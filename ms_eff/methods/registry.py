@@ -66,7 +66,7 @@ def method_class(name: str) -> type[Method]:
 def check_conflicts(methods: list[Method], time_budget: bool = False) -> None:
     """Refuse two methods that cannot work together, or one and a time budget, naming both."""
     for first in methods:
-        if time_budget and first.counts_epochs:
+        if time_budget and first.counts():
             raise ConfigError(
                 f"train.time_budget: '{first.name}' counts on a number of epochs, which a time "
                 "budget leaves open; drop one"
