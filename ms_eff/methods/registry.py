@@ -15,6 +15,10 @@ __all__ = ["METHODS", "check_conflicts", "method_class", "settings_class"]
 
 # settings modules import no mindspore, so that a config is checked before anything heavy starts
 METHODS: dict[str, tuple[str, str]] = {
+    "distillation": (
+        "ms_eff.methods.distillation.settings:DistillationSettings",
+        "ms_eff.methods.distillation.method:Distillation",
+    ),
     "gqkva": (
         "ms_eff.methods.gqkva.settings:GQKVASettings",
         "ms_eff.methods.gqkva.method:GQKVA",
