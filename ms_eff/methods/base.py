@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ms_eff.data.base import Split
     from ms_eff.runtime import Worker
-    from ms_eff.train.evaluate import Score
+    from ms_eff.train.evaluate import Scored
     from ms_eff.train.settings import TrainSettings
     from ms_eff.train.step import Step
 
@@ -124,7 +124,7 @@ class EpochEnd:
     epochs: int
     model: nn.Cell
     predict: Callable[[np.ndarray], np.ndarray]
-    score: Score | None
+    score: Scored | None
     restart: Callable[[], None]
 
 
@@ -153,12 +153,14 @@ class Method:
 
     # of the class: the key in a config; what results call the changed model; names of methods
     # that it cannot be combined with; whether it watches every step (turns sinking off); whether it
-    # counts on a number of epochs, which a time budget leaves open
+    # counts on a number of epochs, which a time budget leaves open; the tasks of
+    # `ms_eff.train.tasks` that it has a meaning for
     name: ClassVar[str] = ""
     stage: ClassVar[str] = "compressed"
     conflicts: ClassVar[Sequence[str]] = ()
     watches_steps: ClassVar[bool] = False
     counts_epochs: ClassVar[bool] = False
+    tasks: ClassVar[Sequence[str]] = ("classification", "language")
 
     def excludes(self) -> Sequence[str]:
         """Return the names of methods that it cannot be combined with, as it is set."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -151,7 +152,7 @@ class Annealed(Teaching):
         self.first = core.first_phase(self.epochs, self.settings.first_share)
         self.factor = Parameter(Tensor(0.0, ms.float32), "distillation.phi", requires_grad=False)
         self._best: dict[str, np.ndarray] = {}
-        self._accuracy = -1.0
+        self._merit = -math.inf
 
     def phase(self, epoch: int) -> str:
         """Tell logits from labels."""
@@ -173,8 +174,8 @@ class Annealed(Teaching):
         """Remember the best weights, and begin the second phase with them."""
         if event.epoch >= self.first:
             return
-        if event.score is not None and event.score.accuracy > self._accuracy:
-            self._accuracy = event.score.accuracy
+        if event.score is not None and event.score.merit > self._merit:
+            self._merit = event.score.merit
             self._best = {p.name: p.asnumpy().copy() for p in event.model.get_parameters()}
         if event.epoch == self.first - 1:
             for parameter in event.model.get_parameters():
@@ -186,12 +187,12 @@ class Annealed(Teaching):
     def state(self) -> dict[str, np.ndarray]:
         """Return phi, and until the second phase the best weights."""
         best = {f"best/{name}": array for name, array in self._best.items()}
-        return {"phi": self.factor.asnumpy(), "accuracy": np.array(self._accuracy), **best}
+        return {"phi": self.factor.asnumpy(), "merit": np.array(self._merit), **best}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take them back."""
         self.factor.set_data(Tensor(state["phi"]))
-        self._accuracy = float(state["accuracy"])
+        self._merit = float(state["merit"])
         best = {k: v for k, v in state.items() if k.startswith("best/")}
         self._best = {k.removeprefix("best/"): v.copy() for k, v in best.items()}
 
