@@ -85,6 +85,9 @@ class Experiment:
         self.methods: list[Method] = [
             method_class(name)(settings, config.seed) for name, settings in config.method_settings()
         ]
+        if config.pretrain is not None or config.model.weights is not None:
+            for method in self.methods:
+                method.dense = self._model_path("dense")
         check_conflicts(self.methods, config.train.time_budget is not None)
         check_task(self.methods, self.data.task)
 

@@ -76,12 +76,13 @@ class Trainer:
         self.store = Store(folder / "checkpoints", settings.keep)
         close_gradients()
         self.model = mixed_precision(model, settings.precision)
-        self.weights = tuple(model.trainable_params())
         self.scale = loss_scale(settings)
         self.average = Average(self.model, settings.ema, settings.ema_every)
         for method in methods:
             method.epochs = settings.epochs
             method.on_start(self._run_start())
+        beside = (weight for method in methods for weight in method.own_weights())
+        self.weights = (*model.trainable_params(), *beside)
         self.steps = [self._steps_in(epoch) for epoch in range(settings.epochs)]
         self.pace = Pace(settings, self.steps)
         self.optimizer = OptimizerState(self.weights, settings, self.pace.rates())
@@ -185,7 +186,7 @@ class Trainer:
         indices = np.arange(len(self.feed.data.train))
         for method in self.methods:
             indices = method.subset(self.progress.epoch, indices)
-        if self.settings.sink and not any(m.watches_steps for m in self.methods):
+        if self.settings.sink and not any(m.watches() for m in self.methods):
             yield from sunk_steps(self, cell, indices, steps)
             return
         for inputs, labels, used in self.feed.train(
@@ -210,11 +211,11 @@ class Trainer:
 
     def _announce(self, indices: Tensor) -> None:
         for method in self.methods:
-            if method.watches_steps:
+            if method.watches():
                 method.on_step_begin(StepBegin(self.progress.epoch, indices.asnumpy()))
 
     def _tell_watchers(self, indices: Tensor, outputs: Tensor) -> None:
-        watching = [m for m in self.methods if m.watches_steps]
+        watching = [m for m in self.methods if m.watches()]
         if watching:
             p, everybody = self.progress, gathered(indices).asnumpy()
             event = StepEnd(p.epoch, p.step, everybody, gathered(outputs))
@@ -242,11 +243,19 @@ class Trainer:
             "train_loss": p.loss_sum / max(p.batch, 1),
             "samples_per_second": round(rate, 1),
         }
+        score: Scored | None = None
         if last or p.finished or (p.epoch + 1) % self.settings.eval_every == 0:
             score = self.score()
             row |= score.measures()
             p.note_score(score.merit)
-        event = EpochEnd(p.epoch, self.pace.epochs(p, p.epoch + 1), self.model, self._predict)
+        event = EpochEnd(
+            p.epoch,
+            self.pace.epochs(p, p.epoch + 1),
+            self.model,
+            self._predict,
+            score,
+            self.optimizer.restart,
+        )
         for method in self.methods:
             method.on_epoch_end(event)
         p.seconds = self._seconds()
@@ -297,6 +306,10 @@ class Trainer:
             counted=lambda size: min(size, feed.steps(size) * together),
             show=lambda index: feed.data.show(index),
             tell=self.console.print,
+            model=self.model,
+            split=split,
+            worker=self.worker,
+            settings=self.settings,
         )
 
     # compiled steps
