@@ -9,11 +9,11 @@ ACCURACY := results/lowrank_accuracy_cifar10
 VIT_ACCURACY := results/vit_accuracy_cifar10.json
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
-# folder of UTF-8 texts, some ten million characters; make bench-cleaning TEXT=PATH
+# folder of UTF-8 texts, some ten million characters; make bench-gpt2 TEXT=PATH
 TEXT ?= data/text
 
 .PHONY: demo test test-all lite cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit \
-	bench-vit-accuracy bench-small-data bench-video bench-cleaning \
+	bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-cleaning \
 	bench-cleaning-effect lint clean
 .DELETE_ON_ERROR:
 
@@ -74,6 +74,10 @@ bench-cleaning: .venv/.ready
 # about an hour on two cores; called again, it goes on where it stopped
 bench-cleaning-effect: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.bench.cleaning_effect --text $(TEXT)
+
+# about an hour on two cores; called again, it goes on where it stopped
+bench-gpt2: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.gpt2_truncation --text $(TEXT)
 
 # MindSpore Lite's wheel is for Python 3.7, but its C++ libraries serve any; see ms_eff/deploy/lite.py
 LITE := mindspore-lite==2.0.0 --no-deps --only-binary=:all: --python-version 3.7
