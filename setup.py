@@ -24,7 +24,7 @@ setup(
     package_data={
         "ms_eff": [
             *("methods/*/README.md", "report/*.html", "report/*.css", "py.typed"),
-            "deploy/*.cpp",  # compiled where MindSpore Lite is
+            "deploy/*.yaml",  # what an Ascend 310 is documented to take
         ]
     },
     install_requires=[
