@@ -10,8 +10,8 @@ VIT_ACCURACY := results/vit_accuracy_cifar10.json
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
 
-.PHONY: demo test test-all lite cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit \
-	bench-vit-accuracy bench-small-data bench-video lint clean
+.PHONY: demo test test-all lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
+	bench-vit bench-vit-accuracy bench-small-data bench-video lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -74,6 +74,10 @@ lite: .lite/mindspore_lite
 	$(BIN)/python -m zipfile -e .lite/mindspore_lite-*.whl .lite
 	rm .lite/mindspore_lite-*.whl
 	$(BIN)/python -m pytest tests/deploy/test_lite.py
+
+# needs cmake and g++; called again, it goes on where it stopped
+lite-check: .lite/mindspore_lite
+	$(BIN)/python -m ms_eff.bench.lite_check
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .
