@@ -43,21 +43,11 @@ int Checked(const Options& options) {
 }  // namespace infer
 
 int main(int argc, char** argv) {
-  try {
-    const infer::Options options = infer::ReadOptions({argv + 1, argv + argc}, infer::kFlags);
-    if (options.help) {
-      std::cout << "usage: check_inputs --input FOLDER --shape N,N,N [flags]\n\n"
-                   "Says of each file whether infer_310 would take it. Exit code 1 if any is bad.\n\n"
-                << infer::HelpOf(infer::kFlags);
-      return 0;
-    }
+  const std::string help =
+      "usage: check_inputs --input FOLDER --shape N,N,N [flags]\n\n"
+      "Says of each file whether infer_310 would take it. Exit code 1 if any is bad.\n\n" + infer::HelpOf(infer::kFlags);
+  return infer::Main(argc, argv, {"check_inputs", infer::kFlags, help, [](const infer::Options& options) {
     if (options.input.empty() || options.shape.empty()) throw infer::UserError("--input and --shape are needed; see --help");
     return infer::Checked(options);
-  } catch (const infer::UserError& error) {
-    std::cerr << "check_inputs: " << error.what() << std::endl;
-    return 2;
-  } catch (const std::exception& error) {
-    std::cerr << "check_inputs: " << error.what() << std::endl;
-    return 1;
-  }
+  }});
 }

@@ -138,20 +138,9 @@ class Run {
 }  // namespace infer
 
 int main(int argc, char** argv) {
-  try {
-    const infer::Options options = infer::ReadOptions({argv + 1, argv + argc}, infer::kFlags);
-    if (options.help) {
-      std::cout << infer::Help();
-      return 0;
-    }
+  return infer::Main(argc, argv, {"infer_310", infer::kFlags, infer::Help(), [](const infer::Options& options) {
     if (options.model.empty() || options.input.empty()) throw infer::UserError("--model and --input are needed; see --help");
     infer::Run(options).All();
     return 0;
-  } catch (const infer::UserError& error) {
-    std::cerr << "infer_310: " << error.what() << std::endl;
-    return 2;
-  } catch (const std::exception& error) {
-    std::cerr << "infer_310: " << error.what() << std::endl;
-    return 1;
-  }
+  }});
 }

@@ -1,7 +1,7 @@
 #include "options.h"
 
 #include <algorithm>
-#include <functional>
+#include <iostream>
 #include <map>
 #include <sstream>
 
@@ -126,6 +126,23 @@ std::string HelpOf(const std::vector<std::string>& flags) {
     text += left + flag.help + "\n";
   }
   return text;
+}
+
+int Main(int argc, char** argv, const Program& program) {
+  try {
+    const Options options = ReadOptions({argv + 1, argv + argc}, program.flags);
+    if (options.help) {
+      std::cout << program.help;
+      return 0;
+    }
+    return program.run(options);
+  } catch (const UserError& error) {
+    std::cerr << program.name << ": " << error.what() << std::endl;
+    return 2;
+  } catch (const std::exception& error) {
+    std::cerr << program.name << ": " << error.what() << std::endl;
+    return 1;
+  }
 }
 
 }  // namespace infer

@@ -1,6 +1,7 @@
 // What the command line asks for: named flags only.
 #pragma once
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -33,5 +34,16 @@ Options ReadOptions(const std::vector<std::string>& words, const std::vector<std
 
 // The lines of --help about the flags named.
 std::string HelpOf(const std::vector<std::string>& flags);
+
+// A program's frame.
+struct Program {
+  std::string name;
+  std::vector<std::string> flags;
+  std::string help;                          // what --help prints
+  std::function<int(const Options&)> run;  // returns the exit code
+};
+
+// Reads the flags and runs it; errors become one line and an exit code: 2 a UserError, 1 any other.
+int Main(int argc, char** argv, const Program& program);
 
 }  // namespace infer

@@ -19,6 +19,7 @@ from ms_eff.deploy.support import (
     platforms,
     source_titles,
     support,
+    wrong_in_lite,
 )
 
 __all__ = ["Finding", "GraphReport", "OperatorRow", "check_graph"]
@@ -151,6 +152,10 @@ def _about_operators(rows: tuple[OperatorRow, ...], graph: Graph, target: str) -
                 "check", f"no page names {row.op}: its support is unknown",
                 where, "export to ONNX and look there, or try converter_lite on the board",
             )  # fmt: skip
+        remedy = wrong_in_lite(row.op) if graph.kind == "onnx" else None
+        if remedy:
+            what = f"MindSpore Lite 2.0.0 computes {row.op} wrongly on a CPU (tried)"
+            yield Finding("check", what, where, remedy)
 
 
 def _about_control_flow(graph: Graph) -> Iterator[Finding]:

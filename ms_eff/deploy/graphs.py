@@ -110,7 +110,8 @@ def _read_mindir(content: bytes, path: Path) -> Graph:
     nodes = [node for graph in graphs for node in _mindir_nodes(graph, kinds, functions)]
     return Graph(
         "mindir",
-        tuple(_mindir_tensor(entry.name, entry.tensor) for entry in model.graph.input),
+        # the graph's own name stands before the input's
+        tuple(_mindir_tensor(e.name.rpartition(":")[2], e.tensor) for e in model.graph.input),
         tuple(_mindir_tensor(entry.name, (entry,)) for entry in model.graph.parameter),
         tuple(nodes),
     )

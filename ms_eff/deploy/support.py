@@ -13,7 +13,16 @@ import yaml
 
 from ms_eff.errors import ConfigError, nearest
 
-__all__ = ["TARGETS", "Support", "opset_range", "platforms", "support"]
+__all__ = [
+    "TARGETS",
+    "Support",
+    "check_target",
+    "opset_range",
+    "platforms",
+    "source_titles",
+    "support",
+    "wrong_in_lite",
+]
 
 TARGETS = ("ascend310", "ascend310p")
 
@@ -80,6 +89,16 @@ def opset_range(target: str) -> tuple[int, int]:
     check_target(target)
     first, last = _table()["sources"][_onnx_source(target)]["opset"]
     return first, last
+
+
+def wrong_in_lite(op: str) -> str | None:
+    """Return the remedy if MindSpore Lite 2.0.0 was seen to compute an ONNX operator wrongly.
+
+    >>> wrong_in_lite("ReduceSumSquare")
+    'export again: ms_eff.export writes it as a product and a sum'
+    """
+    row = _table()["wrong_in_lite"].get(op)
+    return row["remedy"] if row else None
 
 
 def source_titles() -> dict[str, str]:

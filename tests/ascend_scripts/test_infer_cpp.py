@@ -16,6 +16,7 @@ from ms_eff.deploy.lite import Lite, build_programs
 from ms_eff.errors import SetupError
 from tests.ascend_scripts.bad_files import BAD, GOOD, SHAPE, add_samples, check_predictions, fill
 from tests.deploy.test_export import ConvNet
+from tests.lite import lite_or_skip
 
 SOURCES = Path(__file__).resolve().parents[2] / "ascend_scripts" / "infer_310"
 
@@ -137,10 +138,7 @@ def test_halves_are_those_of_numpy(tmp_path):
 
 @pytest.fixture(scope="module")
 def lite() -> Lite:
-    try:
-        return Lite()
-    except SetupError as error:
-        pytest.skip(str(error))
+    return lite_or_skip()
 
 
 @pytest.fixture(scope="module")

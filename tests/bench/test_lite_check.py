@@ -6,8 +6,7 @@ import pytest
 
 from ms_eff.bench import lite_check
 from ms_eff.bench.lite_models import ROWS
-from ms_eff.deploy.lite import Lite
-from ms_eff.errors import SetupError
+from tests.lite import lite_or_skip
 
 
 def made(row, difference=1e-6, refused=None, expected=False):
@@ -54,10 +53,7 @@ def test_rows_that_are_there_are_not_made_again(tmp_path, monkeypatch, capsys):
 @pytest.mark.slow
 @pytest.mark.parametrize("row", list(ROWS))
 def test_networks_run_in_lite_as_they_do_here(row, tmp_path):
-    try:
-        Lite()
-    except SetupError as error:
-        pytest.skip(str(error))
+    lite_or_skip()
     found = lite_check.measure(row, "quick", tmp_path)
     assert lite_check.good(found), found
     assert bool(found["doctor_stops"]) == ("conv3d" in row), found

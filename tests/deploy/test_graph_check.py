@@ -130,6 +130,13 @@ def test_onnx_operators_outside_the_list_stop_by_target(tmp_path):
     ] == "stop"  # fmt: skip
 
 
+def test_what_lite_was_seen_to_get_wrong_is_to_be_checked(tmp_path):
+    found = grades(onnx(tmp_path / "n.onnx", "ReduceSumSquare"))
+    assert found == {
+        "MindSpore Lite 2.0.0 computes ReduceSumSquare wrongly on a CPU (tried)": "check"
+    }
+
+
 def test_free_lengths(tmp_path):
     def found(given, output=(2, 3)):
         return grades(mindir(tmp_path / "n.mindir", ("ReLU", output), given=given))

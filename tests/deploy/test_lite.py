@@ -11,6 +11,7 @@ from ms_eff.deploy.lite import Lite
 from ms_eff.deploy.operators import ExportError
 from ms_eff.errors import SetupError
 from ms_eff.methods.spatiotemporal import apply_spatiotemporal
+from tests.lite import lite_or_skip
 from tests.methods.spatiotemporal.networks import OneBlock, lively
 from tests.tolerances import EXPORT
 
@@ -19,10 +20,7 @@ SHAPE = (1, 4, 3, 8, 8)
 
 @pytest.fixture(scope="module")
 def lite() -> Lite:
-    try:
-        return Lite()
-    except SetupError as error:
-        pytest.skip(str(error))
+    return lite_or_skip()
 
 
 @pytest.mark.slow

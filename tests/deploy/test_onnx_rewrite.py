@@ -7,9 +7,8 @@ from mindspore import nn
 
 from ms_eff.deploy.export import export
 from ms_eff.deploy.graphs import read_graph
-from ms_eff.deploy.lite import Lite
 from ms_eff.deploy.onnx_rewrite import rewrite
-from ms_eff.errors import SetupError
+from tests.lite import lite_or_skip
 from tests.tolerances import EXPORT
 
 SHAPE = (2, 5, 24)
@@ -37,10 +36,7 @@ def test_layer_norms_are_exported_without_sums_of_squares(norm, tmp_path):
 
 @pytest.mark.slow
 def test_lite_computes_layer_norms(norm, tmp_path):
-    try:
-        lite = Lite()
-    except SetupError as error:
-        pytest.skip(str(error))
+    lite = lite_or_skip()
     file = export(norm, tmp_path / "n.onnx", SHAPE).path
     x = np.random.default_rng(1).standard_normal(SHAPE, dtype=np.float32) + 1
     found = lite.run(lite.convert(file, tmp_path / "n_lite"), x)
