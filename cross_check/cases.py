@@ -71,6 +71,7 @@ _GQKVA = {"q_index": [0, 0, 0, 1, 1, 1], "kv_index": [0, 1, 2, 0, 1, 2]}
 _CLIPS = {"widths": [4, 6], "num_classes": 5, "frames": 4}
 _R3D = {"width": 4, "num_classes": 5, "frames": 8, "stem": "cifar"}
 _BERT = {"vocab": 2, "positions": 9, "dim": 24, "heads": 3, "hidden": 40, "num_classes": 4}
+_GPT2 = {"vocab": 30, "positions": 12, "dim": 24, "depth": 2, "heads": 3}
 # expansion or none, residual or not, strides, kernels
 _MBCONVS = [[8, 8, 3, 1, 1], [8, 12, 5, 2, 3], [12, 12, 3, 1, 2]]
 
@@ -157,6 +158,34 @@ CASES: tuple[Case, ...] = (
             zero=("*.self.key.bias",),
         )
         for name, pool, depth in (("pooler", "token", 2), ("mean pooling", "mean", 1))
+    ),
+    Case(
+        "GPT-2",
+        "gpt2",
+        Inputs((3, 11), high=30),
+        (Twin("gpt2:hf_gpt2", "hf", _GPT2),),
+        _GPT2,
+        smooth=True,
+        quick=("graph",),
+    ),
+    Case(
+        "GPT-2, truncated",
+        "truncated_gpt2",
+        Inputs((3, 11), high=30),
+        (Twin("gpt2:truncated_hf_gpt2", "hf", {**_GPT2, "depth": 4}),),
+        {**_GPT2, "depth": 4, "keep": 2},
+        smooth=True,
+        quick=("pynative",),
+    ),
+    Case(
+        "GPT-2, classifier",
+        "gpt2_classifier",
+        # ids, mask with holes, and types
+        Inputs((4, 3, 9), high=2),
+        (Twin("gpt2:hf_gpt2_classifier", "hf", {**_GPT2, "num_classes": 4}),),
+        {**_GPT2, "num_classes": 4},
+        smooth=True,
+        quick=("pynative",),
     ),
     Case(
         "low-rank dense",

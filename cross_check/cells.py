@@ -13,9 +13,11 @@ from ms_eff.methods.gqkva import convert_attention
 from ms_eff.methods.lowrank.merging import merge_bottlenecks
 from ms_eff.methods.lowrank.surgery import apply_lowrank
 from ms_eff.methods.spatiotemporal import apply_spatiotemporal
+from ms_eff.methods.truncation import truncate_layers
 from ms_eff.models.bert import BertClassifier
 from ms_eff.models.eco_lite import EcoLite
 from ms_eff.models.efficientnet_lite import MBConv
+from ms_eff.models.gpt2 import GPT2, GPT2Classifier
 from ms_eff.models.heads import Groups
 from ms_eff.models.r3d import ResNet3d
 from ms_eff.models.resnet import BasicBlock, Bottleneck, ResNet
@@ -28,6 +30,8 @@ __all__ = [
     "eco_lite",
     "folded_resnet",
     "frozen_conv",
+    "gpt2",
+    "gpt2_classifier",
     "lowrank_conv",
     "lowrank_dense",
     "lowrank_embedding",
@@ -38,6 +42,7 @@ __all__ = [
     "r3d18",
     "resnet",
     "resnet9",
+    "truncated_gpt2",
     "vit",
     "weighted_dense",
 ]
@@ -93,6 +98,22 @@ def r3d18(**args: Any) -> Subject:
 def bert(**args: Any) -> Subject:
     """Return a BERT encoder with a head."""
     return Subject(BertClassifier(**args))
+
+
+def gpt2(**args: Any) -> Subject:
+    """Return a GPT-2."""
+    return Subject(GPT2(**args))
+
+
+def truncated_gpt2(keep: int, **args: Any) -> Subject:
+    """Return a GPT-2 with some of its blocks; the twin must know which."""
+    cell, plan, _ = truncate_layers(GPT2(**args), keep)
+    return Subject(cell, {"kept": list(plan.kept)})
+
+
+def gpt2_classifier(**args: Any) -> Subject:
+    """Return a GPT-2 with a head on the last token."""
+    return Subject(GPT2Classifier(**args))
 
 
 def lowrank_dense(C: int, S: int, rank: int) -> Subject:

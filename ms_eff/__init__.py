@@ -29,6 +29,8 @@ _NAMES = {
     "save_weights": "ms_eff.models",
     "search_ranks": "ms_eff.methods.lowrank.search",
     "select_layers": "ms_eff.methods.lowrank.selection",
+    "train_bpe": "ms_eff.data.bpe",
+    "truncate_layers": "ms_eff.methods.truncation.surgery",
 }
 _ORIGINAL = {"build_model": "build", "load": "rebuild", "load_language_model": "load_member"}
 

@@ -119,8 +119,9 @@ def evaluate(
     """
     with _experiment(config, overrides, device) as experiment:
         for name, score in experiment.evaluate(checkpoint).items():
+            found = score.measures()
             _out().print(
-                f"{name}: accuracy {score.accuracy:.4f}, loss {score.loss:.4f} "
+                f"{name}: {experiment.task.told(found)}, loss {found['loss']:.4f} "
                 f"({score.samples} samples)",
                 highlight=False,
             )
@@ -228,6 +229,22 @@ def doctor(
     else:
         _out().print(graph_tables(report))
     raise typer.Exit(int(report.stopped))
+
+
+@app.command()
+def tokenizer(
+    output: Annotated[Path, typer.Argument(help="The tokenizer.json to write.")],
+    files: Annotated[list[Path], typer.Argument(help="UTF-8 text files.")],
+    vocab: Annotated[int, typer.Option(help="Number of tokens, 256 single bytes included.")] = 8192,
+) -> None:
+    """Train a byte-level BPE tokenizer, as GPT-2 has it, on text files.
+
+    Example: ms-eff tokenizer runs/gpt2/tokenizer.json data/text/*.txt --vocab 4096
+    """
+    from ms_eff.data.bpe import train_bpe
+
+    found = train_bpe(files, vocab, output)
+    _out().print(f"{output}: {found.get_vocab_size()} tokens", highlight=False, soft_wrap=True)
 
 
 @app.command("list")

@@ -26,15 +26,16 @@ from ms_eff.errors import CheckpointError, ConfigError, SetupError
 from ms_eff.files import replacing
 from ms_eff.inputs import check_inputs, model_args
 from ms_eff.methods.base import Method, ModelContext
-from ms_eff.methods.registry import check_conflicts, method_class
+from ms_eff.methods.registry import check_conflicts, check_task, method_class
 from ms_eff.results import Results, difference
 from ms_eff.sources import source_of
 from ms_eff.train import checkpoint
-from ms_eff.train.evaluate import Score, evaluate
+from ms_eff.train.evaluate import Scored
 from ms_eff.train.feed import Feed
 from ms_eff.train.precision import resolve
 from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue
+from ms_eff.train.tasks import task_of
 from ms_eff.train.trainer import Trainer
 
 __all__ = ["Experiment"]
@@ -78,12 +79,14 @@ class Experiment:
         if any(block.sink for block in (config.pretrain, config.train) if block):
             require_queue()
         self.data = data.build(config.data)
+        self.task = task_of(self.data)
         check_inputs(config, self.data)
         self.feed = Feed(self.data, config.data, config.seed, self.worker)
         self.methods: list[Method] = [
             method_class(name)(settings, config.seed) for name, settings in config.method_settings()
         ]
         check_conflicts(self.methods, config.train.time_budget is not None)
+        check_task(self.methods, self.data.task)
 
     def train(self) -> Results:
         """Do the whole job: dense training, methods, training with them; reuse what is there."""
@@ -104,7 +107,7 @@ class Experiment:
         self._change(model, description, trained)
         return self.results
 
-    def evaluate(self, path: Path | None = None) -> dict[str, Score]:
+    def evaluate(self, path: Path | None = None) -> dict[str, Scored]:
         """Evaluate a checkpoint folder, or every model this run has made."""
         found = {str(path): checkpoint.rebuild(path)} if path else dict(self.saved_models())
         return {stage: self._score(model) for stage, model in found.items()}
@@ -234,19 +237,18 @@ class Experiment:
         self, stage: str, model: nn.Cell, description: dict[str, Any], rows: list[dict[str, Any]]
     ) -> None:
         """Save a stage's model and what it scores; the model is written last, as the mark of it."""
-        score = self._last_score(rows) or self._score(model)
+        measures = self._last_measures(rows) or self._score(model).measures()
         total = counts.totals(counts.count(model, (1, *self.input_shape)))
         self.results.stages[stage] = {
-            "accuracy": score.accuracy,
-            "loss": score.loss,
-            "samples": score.samples,
+            **measures,
+            "samples": len(self.data.test),
             "params": total["params"],
             "macs": total["macs"],
             "curve": rows,
             "environment": self.results.environment,
         }
         self.console.print(
-            f"[bold]{stage}[/]: accuracy {score.accuracy:.4f} · {total['params']:,} parameters "
+            f"[bold]{stage}[/]: {self.task.told(measures)} · {total['params']:,} parameters "
             f"· {total['macs'] / 1e6:.1f} M MACs"
         )
         self._sign()
@@ -255,14 +257,14 @@ class Experiment:
             weights = {p.name: p.asnumpy() for p in model.get_parameters()}
             checkpoint.save(self._model_path(stage), weights, description)
 
-    def _last_score(self, rows: list[dict[str, Any]]) -> Score | None:
+    def _last_measures(self, rows: list[dict[str, Any]]) -> dict[str, float] | None:
         """Return what training itself found at its end, so that nothing is evaluated twice."""
-        if not rows or "accuracy" not in rows[-1]:
+        if not rows or self.task.metric not in rows[-1]:
             return None
-        return Score(rows[-1]["accuracy"], rows[-1]["loss"], len(self.data.test))
+        return {key: rows[-1][key] for key in (self.task.metric, "loss")}
 
-    def _score(self, model: nn.Cell) -> Score:
-        return evaluate(model, self.feed.test(), self.config.train.mirror_test)
+    def _score(self, model: nn.Cell) -> Scored:
+        return self.task.evaluate(model, self.feed.test(), self.config.train.mirror_test)
 
     def calibration(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield training batches without augmentation, in a fixed random order."""

@@ -6,22 +6,37 @@ from typing import Any
 
 from ms_eff.config import Config
 from ms_eff.data.base import DataSet
+from ms_eff.data.packed import LanguageSet
 from ms_eff.data.text import TextSet
 from ms_eff.errors import ConfigError
 from ms_eff.models.registry import MODELS
 
 __all__ = ["check_inputs", "model_args"]
 
+# networks of free sizes, whose vocabulary is that of the text; the others have one of their own
+_FREE_VOCAB = ("bert", "gpt2", "gpt2_classifier")
+# the longest sequence of a network that is given no other
+_POSITIONS = {"bert": 512, "minilm": 512, "gpt2": 1024}
+
 
 def check_inputs(config: Config, data: DataSet) -> None:
     """Raise ConfigError unless the network takes what the data set gives."""
     name = config.model.name
-    text = isinstance(data, TextSet)
     readers = [n for n, (_, takes) in MODELS.items() if "vocab" in takes]
-    if text != (name in readers):
-        given, other = ("tokens", "one of") if text else ("pictures", "another than")
+    if isinstance(data, TextSet | LanguageSet):
+        classes = isinstance(data, TextSet)
+        fitting = [n for n in readers if ("num_classes" in MODELS[n][1]) == classes]
+        if name not in fitting:
+            given = "texts with classes" if classes else "plain text"
+            raise ConfigError(
+                f"model.name = {name}: data.name = {config.data.name} gives {given}; use one of "
+                f"{', '.join(fitting)}"
+            )
+        _check_text(config, data)
+        return
+    if name in readers:
         raise ConfigError(
-            f"model.name = {name}: data.name = {config.data.name} gives {given}; use {other} "
+            f"model.name = {name}: data.name = {config.data.name} gives pictures; use another than "
             f"{', '.join(readers)}"
         )
     clips = len(data.image_shape) == 4
@@ -31,15 +46,13 @@ def check_inputs(config: Config, data: DataSet) -> None:
             f"model.name = {name}: takes {takes}, but {config.data.name} has {has}; see "
             "`ms-eff list` for networks that take `frames`"
         )
-    if isinstance(data, TextSet):
-        _check_text(config, data)
 
 
 def model_args(config: Config, data: DataSet) -> dict[str, Any]:
     """Return the network's arguments: the config's, and for the rest what the data ask for."""
     known: dict[str, Any] = {"num_classes": data.num_classes}
-    if isinstance(data, TextSet):
-        if config.model.name == "bert":  # the others have a vocabulary of their own
+    if isinstance(data, TextSet | LanguageSet):
+        if config.model.name in _FREE_VOCAB:
             known["vocab"] = data.vocab
         return config.model.args(**known)
     *clip, channels, height, width = data.image_shape
@@ -50,12 +63,14 @@ def model_args(config: Config, data: DataSet) -> dict[str, Any]:
     return config.model.args(**known)
 
 
-def _check_text(config: Config, data: TextSet) -> None:
+def _check_text(config: Config, data: TextSet | LanguageSet) -> None:
     settings, longest = config.model, data.image_shape[-1]
-    if settings.positions is not None and settings.positions < longest:
+    positions = settings.positions or _POSITIONS.get(settings.name.partition("_")[0], longest)
+    if positions < longest:
+        key = "data.block" if isinstance(data, LanguageSet) else "the last bucket of data.buckets"
         raise ConfigError(
-            f"model.positions = {settings.positions}: the last bucket of data.buckets is "
-            f"{longest}; give as many positions, or shorter buckets"
+            f"model.positions = {positions}: {key} is {longest}; give as many positions, or "
+            "shorter samples"
         )
     if (settings.vocab or data.vocab) < data.vocab:
         raise ConfigError(

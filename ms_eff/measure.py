@@ -16,6 +16,7 @@ from ms_eff.bench.whole import network_timing
 from ms_eff.deploy.aipp import write_aipp
 from ms_eff.deploy.export import export
 from ms_eff.deploy.folding import fold_norms, norms_left
+from ms_eff.deploy.inputs import InputSpec
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.experiment import Experiment
 from ms_eff.methods.lowrank.layer_timers import MeasuredLayers
@@ -181,7 +182,7 @@ def _export_one(experiment: Experiment, stage: str, model: nn.Cell) -> Iterator[
         done = export(
             model,
             folder / f"{stage}.{kind}",
-            (settings.batch_size, *experiment.input_shape),
+            (InputSpec.of(model, (settings.batch_size, *experiment.input_shape)),),
             kind,
             dynamic_batch=settings.dynamic_batch,
             real_inputs=images,

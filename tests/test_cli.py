@@ -222,6 +222,16 @@ def test_help_shows_an_example(call, command):
     assert f"ms-eff {command} configs/" in said
 
 
+def test_a_tokenizer_is_trained_from_text(call, tmp_path):
+    pytest.importorskip("tokenizers")
+    (tmp_path / "a.txt").write_text("low lower lowest " * 9)
+    output = tmp_path / "new" / "tokenizer.json"
+    code, said, _ = call("tokenizer", output, tmp_path / "a.txt", "--vocab", "262")
+    assert (code, "262 tokens" in said, output.is_file()) == (0, True, True)
+    code, _, told = call("tokenizer", output, tmp_path / "none.txt")
+    assert (code, "none.txt: cannot be read" in one_line(told)) == (2, True)
+
+
 def test_list_and_doctor_answer(call):
     code, said, _ = call("list")
     assert code == 0

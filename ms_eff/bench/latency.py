@@ -13,6 +13,7 @@ from mindspore import Tensor, nn, ops
 from ms_eff.bench.modes import execution_mode, inference, same_weights_after, training
 from ms_eff.bench.timers import Comparison, compare
 from ms_eff.errors import ConfigError
+from ms_eff.train.tasks import task_of
 
 __all__ = ["MomentumStep", "compare_models", "measure"]
 
@@ -24,13 +25,13 @@ class MomentumStep(nn.Cell):
     """Forward, cross-entropy, gradients and a momentum update, compiled as one graph.
 
     Args:
-        model: (B, ...) -> (B, C) logits.
+        model: (B, ...) -> (B, C) logits, or token ids (B, L) -> (B, L, V).
     """
 
     def __init__(self, model: nn.Cell) -> None:
         super().__init__(auto_prefix=False)
         self.model = model
-        self.loss = nn.CrossEntropyLoss()
+        self.loss = task_of(model).loss()
         self.weights = ms.ParameterTuple(model.trainable_params())
         # a rate too small to blow up on noise; the work does not depend on it
         self.optimizer = nn.Momentum(self.weights, learning_rate=1e-4, momentum=0.9)
@@ -74,7 +75,7 @@ def measure(
         throughput in samples a second, and `speedup` (paired with the first model, with spread).
 
     Raises:
-        ConfigError: no model is given, or one gives no (B, C) logits to train on.
+        ConfigError: no model is given, or one gives no logits to train on.
     """
     if not models:
         raise ConfigError("models: expected at least one network to measure, got none")
@@ -136,10 +137,11 @@ def _call(function: Callable[..., Any], *arguments: Tensor) -> Callable[[], Any]
 def _labels(name: str, model: nn.Cell, inputs: Tensor, rng: np.random.Generator) -> Tensor:
     with execution_mode(ms.PYNATIVE_MODE):  # only a shape is wanted: no graph is compiled for it
         outputs = model(inputs)
+    task = task_of(model)
     shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
-    if not isinstance(shape, tuple) or len(shape) != 2:
+    if not isinstance(shape, tuple) or len(shape) != len(task.axes):
         raise ConfigError(
-            f"models.{name}: a training step needs (batch, classes) logits, got {shape}; "
+            f"models.{name}: a training step needs ({', '.join(task.axes)}) logits, got {shape}; "
             "measure kind 'forward' only, or wrap the model"
         )
-    return Tensor(rng.integers(0, shape[1], shape[0]), ms.int32)
+    return task.labels(inputs, shape, rng)

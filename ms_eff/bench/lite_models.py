@@ -101,6 +101,13 @@ def _add(full: bool) -> Subject:
     return Subject(_lively(network), dense.input)
 
 
+def _gpt2(full: bool) -> Subject:
+    sizes = {} if full else {"dim": 24, "depth": 2, "heads": 4, "vocab": _VOCABULARY}
+    network = models.build("gpt2_small", seed=0, **sizes)
+    tokens = InputSpec((1, 128 if full else 12), "ids", "int32", high=sizes.get("vocab", 50257))
+    return Subject(_lively(network), tokens)
+
+
 def _llama(full: bool) -> Subject:
     shape = {"dim": 576, "heads": 9, "kv_heads": 3, "hidden": 1536, "vocab_size": 49152}
     if not full:  # else SmolLM2-135M's, at a fifth of its depth
@@ -119,6 +126,7 @@ ROWS: dict[str, Callable[[bool], Subject]] = {
     "vit_small, gqkva": _gqkva,
     "eco_lite, add": _add,
     "eco_lite, conv3d": _conv3d,
+    "gpt2_small, prefill": _gpt2,
     "llama, prefill": _llama,
 }
 

@@ -10,6 +10,7 @@ from mindspore import Parameter, nn
 from ms_eff.train.optim import OptimizerState
 from ms_eff.train.settings import TrainSettings
 from ms_eff.train.step import Forward, Step, TrainStep
+from ms_eff.train.tasks import task_of
 
 __all__ = ["plain_step"]
 
@@ -33,6 +34,6 @@ def plain_step(
     chosen = tuple(model.trainable_params() if weights is None else weights)
     rates = np.full(10 * runs + 100, 1e-6, np.float32)  # one entry a step, warm-up included
     return TrainStep(
-        Step(model, Forward(model, nn.CrossEntropyLoss()), chosen),
+        Step(model, Forward(model, task_of(model).loss()), chosen),
         OptimizerState(chosen, settings, rates),
     )

@@ -22,10 +22,10 @@ class Split(ABC):
     """A random-access source of batches.
 
     Attributes:
-        labels: (N,) int32 class of each sample.
+        labels: (N,) int32 class of each sample; zeros where there is but one.
         classes: name of each class.
         image_shape: of one sample as the model sees it: (C, H, W); of a clip (T, C, H, W); of a
-            text (3, L).
+            text (3, L); of a block of text (L,).
         workers: threads that a batch is worth; in-memory sets need one.
         damaged: samples found unreadable so far and replaced (`data.corrupt: skip`).
         columns: names of the arrays that `batch` returns.
@@ -76,7 +76,8 @@ class Split(ABC):
                 looks like depends on the key and its own index only, never on its batch.
 
         Returns:
-            (B, C, H, W) float32 normalised images, or (B, T, C, H, W) clips, and (B,) int32 labels.
+            (B, C, H, W) float32 normalised images, or (B, T, C, H, W) clips, and (B,) int32 labels;
+            of blocks of text (B, L) int32 ids, and the same ids as labels.
         """
 
     def cut(self, batch: Batch, length: int) -> Batch:
@@ -89,9 +90,13 @@ class DataSet:
     """A training and a test split of the same classes.
 
     Attributes:
+        task: what a network learns from it: `classification` or `language`; see
+            `ms_eff.train.tasks`.
         mean: per channel, in pixel units of 0 to 1: subtracted.
         std: per channel, in pixel units of 0 to 1: divided by.
     """
+
+    task: ClassVar[str] = "classification"
 
     name: str
     train: Split

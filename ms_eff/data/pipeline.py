@@ -215,7 +215,8 @@ class _Source:
         if self._key is None and self._split.damaged:  # known only now that they were decoded
             counts &= ~np.isin(samples, list(self._split.damaged))
         if self._key is not None and not counts.all():  # filling must not be learned from
-            arrays = (*arrays[:-1], np.where(counts, arrays[-1], IGNORED).astype(np.int32))
+            learned = counts.reshape(-1, *(1,) * (arrays[-1].ndim - 1))
+            arrays = (*arrays[:-1], np.where(learned, arrays[-1], IGNORED).astype(np.int32))
         return (*arrays, np.where(counts, samples, -1).astype(np.int32))
 
     def _arrays(self, samples: NDArray[np.int64]) -> Batch:

@@ -19,6 +19,7 @@ _LOADERS = {
     "ucf101": "ms_eff.data.ucf101",
     "synthetic": "ms_eff.data.synthetic",
     "text": "ms_eff.data.text",
+    "language": "ms_eff.data.packed",
 }
 
 

@@ -43,9 +43,18 @@ _OWN_KEYS: dict[str, dict[str, Any]] = {
         "label_column": 1,
         "buckets": (16, 32, 48, 64, 96, 128),
     },
+    "language": {
+        "root": None,
+        "tokenizer": None,
+        "train_files": None,
+        "test_files": ...,
+        "test_share": 0.05,
+        "block": 1024,
+    },
 }
 # keys of pictures that text has no use for
 _OF_IMAGES = ("image_size", "augment", "normalize")
+_OF_TEXT = ("text", "language")
 # per data set: defaults of keys that all sets take
 _DEFAULTS: dict[str, dict[str, Any]] = {
     "digits": {"image_size": 8, "augment": "none"},
@@ -57,6 +66,7 @@ _DEFAULTS: dict[str, dict[str, Any]] = {
     "ucf101": {"image_size": 112, "augment": "crop_flip"},
     "synthetic": {"image_size": 32, "augment": "none"},
     "text": {},
+    "language": {},
 }
 _NATIVE_SIZE = {"digits": 8, "cifar10": 32, "motion_cifar10": 32, "motion_digits": 8}
 _CHANNELS = {"digits": 1, "motion_digits": 1}  # the others have 3
@@ -86,7 +96,8 @@ class DataSettings(Section):
             `image_folder` (root/train/<class>/*.jpg and root/val or test), `synthetic`. Clips:
             `motion_cifar10` and `motion_digits` (their pictures, moving), `video_folder`
             (root/train/<class>/ with mp4 or avi files, or folders of frames), `ucf101` (official
-            layout). `text`: tables of labelled texts.
+            layout). `text`: tables of labelled texts. `language`: plain text, to train language
+            models on.
         root: folder of the files, for those that have some.
         image_size: side in pixels; a multiple of 8 for digits, of 32 for CIFAR-10.
         interpolation: `digits`, `cifar10`: how to enlarge.
@@ -116,7 +127,8 @@ class DataSettings(Section):
         num_classes: `synthetic`.
         channels: `synthetic`.
         seed: `synthetic`: another seed, another data set.
-        tokenizer: `text`: a `tokenizer.json` in Hugging Face's format.
+        tokenizer: `text`, `language`: a `tokenizer.json` in Hugging Face's format, or a folder
+            that holds one, or GPT-2's `vocab.json` and `merges.txt`.
         train_file: `text`: table below `root`: .tsv or .txt (tabs, no quotes), .csv, .jsonl.
         test_file: `text`: likewise.
         text_column: `text`: a name in the table's header, or a number from 0 if it has none.
@@ -124,6 +136,11 @@ class DataSettings(Section):
         label_column: `text`: the classes, words or numbers.
         buckets: `text`: lengths in tokens that batches are padded to, rising; each is compiled
             once. Longer texts are cut at the last one.
+        train_files: `language`: UTF-8 texts below `root`.
+        test_files: `language`: likewise; left out, the end of every training file is the test text.
+        test_share: `language`: that end, as a share of each file's tokens.
+        block: `language`: tokens of a sample; the test text is judged in windows as long. Limits
+            count blocks.
     """
 
     name: str = "digits"
@@ -154,6 +171,10 @@ class DataSettings(Section):
     pair_column: Column | None = None
     label_column: Column | None = None
     buckets: tuple[Annotated[int, Field(ge=4)], ...] | None = Field(None, min_length=1)
+    train_files: tuple[str, ...] | None = Field(None, min_length=1)
+    test_files: tuple[str, ...] | None = Field(None, min_length=1)
+    test_share: float | None = Field(None, gt=0, lt=1)
+    block: int | None = Field(None, ge=2)
 
     @model_validator(mode="before")
     @classmethod
@@ -237,19 +258,22 @@ def check_name(name: str) -> None:
         )
 
 
-# what to give for a key that must be given: (key, whether for text)
+# what to give for a key that must be given, by data set; elsewhere it is the folder of images
 _GIVE = {
-    ("root", False): "the folder that holds the images",
-    ("root", True): "the folder that holds the tables",
-    ("tokenizer", True): f"a tokenizer.json; {MINILM}",
+    ("root", "text"): "the folder that holds the tables",
+    ("root", "language"): "the folder that holds the text files",
+    ("tokenizer", "text"): f"a tokenizer.json; {MINILM}",
+    ("tokenizer", "language"): "a tokenizer.json, as `ms-eff tokenizer OUT FILES...` makes one",
+    ("train_files", "language"): "the names of the text files below data.root",
 }
+_IMAGES = "the folder that holds the images"
 
 
 def _check_own_keys(name: str, said: dict[str, Any]) -> None:
     own = _OWN_KEYS[name]
-    for key in _OF_IMAGES if name == "text" else ():
+    for key in _OF_IMAGES if name in _OF_TEXT else ():
         if key in said and said[key] != "none":
-            raise ConfigError(f"data.{key}: text takes no '{key}'; leave it out")
+            raise ConfigError(f"data.{key}: {name} takes no '{key}'; leave it out")
     for key in said:
         takers = [other for other in DATA_SETS if key in _OWN_KEYS[other]]
         if takers and key not in own:
@@ -258,4 +282,6 @@ def _check_own_keys(name: str, said: dict[str, Any]) -> None:
             )
     for key, default in own.items():
         if default is None and key not in said:
-            raise ConfigError(f"data.{key}: {name} needs it; give {_GIVE[key, name == 'text']}")
+            raise ConfigError(
+                f"data.{key}: {name} needs it; give {_GIVE.get((key, name), _IMAGES)}"
+            )

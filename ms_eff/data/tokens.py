@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ms_eff.data.bpe import read_bpe
 from ms_eff.errors import DataError, SetupError, first_line
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def load_tokenizer(path: Path, hint: str = "") -> Tokenizer:
     """Return the tokenizer of a `tokenizer.json` (Hugging Face's format, which runs no code).
 
     Args:
-        path: the file.
+        path: the file; or a folder that holds one, or GPT-2's `vocab.json` and `merges.txt`.
         hint: where one may be had, for the error.
 
     Raises:
@@ -70,6 +71,9 @@ def load_tokenizer(path: Path, hint: str = "") -> Tokenizer:
         raise SetupError(
             "tokenizers: text needs it, and it is not installed; `pip install 'ms_eff[text]'`"
         ) from error
+    path = path / "tokenizer.json" if (path / "tokenizer.json").is_file() else path
+    if path.is_dir() and (path / "vocab.json").is_file():
+        return read_bpe(path / "vocab.json", path / "merges.txt")
     if not path.is_file():
         raise DataError(f"data.tokenizer = {path}: no such file; {hint or 'give tokenizer.json'}")
     try:

@@ -8,7 +8,7 @@ from typing import Any
 
 import mindspore as ms
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from ms_eff.deploy.operators import ExportError
 
@@ -32,6 +32,12 @@ class InputSpec:
     name: str = "input"
     dtype: str = "float32"
     high: int = 2
+
+    @classmethod
+    def of(cls, cell: nn.Cell, shape: Sequence[int]) -> InputSpec:
+        """Return the one input of a network: token ids where its `input_dtype` says so."""
+        dtype = getattr(cell, "input_dtype", ms.float32)
+        return cls(tuple(shape), dtype=str(dtype).lower())
 
     def random(self, rng: np.random.Generator, batch: int) -> np.ndarray:
         """Return (batch, ...) normal deviates, or integers below `high`."""

@@ -131,12 +131,14 @@ class Method:
 
     # of the class: the key in a config; what results call the changed model; names of methods
     # that it cannot be combined with; whether it watches every step (turns sinking off); whether it
-    # counts on a number of epochs, which a time budget leaves open
+    # counts on a number of epochs, which a time budget leaves open; the tasks of
+    # `ms_eff.train.tasks` that it has a meaning for
     name: ClassVar[str] = ""
     stage: ClassVar[str] = "compressed"
     conflicts: ClassVar[Sequence[str]] = ()
     watches_steps: ClassVar[bool] = False
     counts_epochs: ClassVar[bool] = False
+    tasks: ClassVar[Sequence[str]] = ("classification", "language")
 
     def excludes(self) -> Sequence[str]:
         """Return the names of methods that it cannot be combined with, as it is set."""

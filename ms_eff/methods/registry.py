@@ -11,7 +11,7 @@ from ms_eff.section import Section
 if TYPE_CHECKING:
     from ms_eff.methods.base import Method
 
-__all__ = ["METHODS", "check_conflicts", "method_class", "settings_class"]
+__all__ = ["METHODS", "check_conflicts", "check_task", "method_class", "settings_class"]
 
 # settings modules import no mindspore, so that a config is checked before anything heavy starts
 METHODS: dict[str, tuple[str, str]] = {
@@ -26,6 +26,10 @@ METHODS: dict[str, tuple[str, str]] = {
     "spatiotemporal": (
         "ms_eff.methods.spatiotemporal.settings:SpatiotemporalSettings",
         "ms_eff.methods.spatiotemporal.method:Spatiotemporal",
+    ),
+    "truncation": (
+        "ms_eff.methods.truncation.settings:TruncationSettings",
+        "ms_eff.methods.truncation.method:Truncation",
     ),
     "swiftlearn": (
         "ms_eff.methods.swiftlearn.settings:SwiftLearnSettings",
@@ -76,6 +80,16 @@ def check_conflicts(methods: list[Method], time_budget: bool = False) -> None:
                 raise ConfigError(
                     f"methods: '{first.name}' and '{second.name}' cannot be combined; drop one"
                 )
+
+
+def check_task(methods: list[Method], task: str) -> None:
+    """Refuse a method that has no meaning for what the network is to learn."""
+    for method in methods:
+        if task not in method.tasks:
+            raise ConfigError(
+                f"methods: '{method.name}' is for {', '.join(method.tasks)}, and these data are "
+                f"for {task}; drop it"
+            )
 
 
 def _load(name: str, which: int) -> Any:

@@ -93,6 +93,7 @@ class Naming:
         note: what a user of such weights should know.
         ours_only: keys of ours that have no counterpart there, as a regular expression.
         joins: what is several arrays there; `rows` speak of the joined ones.
+        transposed: keys of theirs whose matrices are (in, out), as a regular expression.
     """
 
     rows: tuple[Row, ...]
@@ -100,6 +101,7 @@ class Naming:
     note: str = ""
     joins: tuple[Join, ...] = ()
     ours_only: str = r"(?!)"
+    transposed: str = r"(?!)"
 
     @cached_property
     def _ignored(self) -> re.Pattern[str]:
@@ -130,7 +132,8 @@ class Naming:
         return next((new for row in self.rows if (new := row.to_theirs(key)) is not None), None)
 
     def join(self, arrays: Arrays) -> Arrays:
-        """Return their arrays with those joined that are one here."""
+        """Return their arrays the way round that ours are, with those joined that are one here."""
+        arrays = self._turned(arrays)
         for join in self.joins:
             arrays = join.join(arrays)
         return arrays
@@ -144,7 +147,11 @@ class Naming:
         theirs = {str(key): array for key, array in named.items()}
         for join in self.joins:
             theirs = join.split(theirs)
-        return theirs
+        return self._turned(theirs)
+
+    def _turned(self, theirs: Arrays) -> Arrays:
+        turn = re.compile(self.transposed)
+        return {key: a.T if turn.search(key) else a for key, a in theirs.items()}
 
 
 _HOLE = re.compile(r"\{(\w+)([+-]\d+)?\}")
@@ -306,6 +313,32 @@ def _bert_hf(prefix: str, pooler: bool) -> Naming:
     )
 
 
+def _gpt2_hf(prefix: str) -> Naming:
+    """Return the naming of GPT-2: `transformer.` of its models with a head, none of a bare one.
+
+    Its dense layers are transformers' Conv1D, whose matrices are (in, out); early files hold the
+    causal masks as well.
+    """
+    block = f"{prefix}h.{{b}}"
+    return Naming(
+        rows=(
+            Row("word", f"{prefix}wte", PLAIN),
+            Row("position", f"{prefix}wpe", PLAIN),
+            Row("blocks.{b}.norm{n}", f"{block}.ln_{{n}}", NORM),
+            Row("norm", f"{prefix}ln_f", NORM),
+            Row("blocks.{b}.attn.qkv", f"{block}.attn.c_attn", PLAIN),
+            Row("blocks.{b}.attn.proj", f"{block}.attn.c_proj", PLAIN),
+            Row("blocks.{b}.fc1", f"{block}.mlp.c_fc", PLAIN),
+            Row("blocks.{b}.fc2", f"{block}.mlp.c_proj", PLAIN),
+            Row("head", "score", PLAIN),
+        ),
+        # the output layer is the token embedding again
+        ignored=r"^lm_head\.weight$|\.attn\.(masked_)?bias$",
+        transposed=r"\.c_(attn|proj|fc)\.weight$",
+        ours_only=_DRAWN,
+    )
+
+
 _EFFICIENTNET = Naming(
     rows=(
         Row("conv_stem", "_conv_stem", PLAIN),
@@ -367,6 +400,7 @@ NAMINGS: dict[str, tuple[Naming, ...]] = {
         *(_RESNET_HF, _vit_hf("vit."), _vit_hf("")),
         # of two that know as many arrays the first is taken: an unused pooler is no surprise
         *(_bert_hf(p, pooler) for pooler in (False, True) for p in ("bert.", "", "0.auto_model.")),
+        *(_gpt2_hf(p) for p in ("transformer.", "")),
     ),
     "mindcv": (_RESNET_MINDCV,),
     "efficientnet_pytorch": (_EFFICIENTNET,),

@@ -32,6 +32,7 @@ _BERT = (
     *("num_classes", "vocab", "positions"),
     *("dim", "depth", "heads", "hidden", "pool", "dropout"),
 )
+_GPT2 = ("vocab", "positions", "dim", "depth", "heads", "hidden", "dropout")
 
 # every builder takes `seed` besides: that of the initial weights
 MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -44,6 +45,12 @@ MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
         "ms_eff.models.efficientnet_lite:efficientnet_lite0",
         ("num_classes", "in_channels"),
     ),
+    "gpt2": ("ms_eff.models.gpt2:gpt2", _GPT2),
+    "gpt2_small": ("ms_eff.models.gpt2:gpt2_small", _GPT2),
+    "gpt2_medium": ("ms_eff.models.gpt2:gpt2_medium", _GPT2),
+    "gpt2_large": ("ms_eff.models.gpt2:gpt2_large", _GPT2),
+    "gpt2_xl": ("ms_eff.models.gpt2:gpt2_xl", _GPT2),
+    "gpt2_classifier": ("ms_eff.models.gpt2:gpt2_classifier", (*_GPT2, "num_classes")),
     "r3d18": ("ms_eff.models.r3d:r3d18", (*_CLIPS, "width", "stem")),
     "resnet18": ("ms_eff.models.resnet:resnet18", _RESNET),
     "resnet34": ("ms_eff.models.resnet:resnet34", _RESNET),

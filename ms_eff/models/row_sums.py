@@ -41,7 +41,9 @@ class BiasAdd(nn.Cell):
     ) -> tuple[ms.Tensor, ms.Tensor]:
         """Return the gradients: as it comes, and summed over the rows."""
         ones = ops.ones((1, dout.shape[0]), dout.dtype)
-        return dout, ops.reshape(self.matmul(ones, dout), bias.shape)
+        # mixed precision casts the bias on its way in, and nothing casts its gradient back
+        sums = ops.reshape(self.matmul(ones, dout), bias.shape)
+        return dout, sums.astype(ms.float32)
 
 
 class Softmax(nn.Cell):

@@ -37,15 +37,16 @@ class ModelSettings(Section):
         frames: networks for clips: T of a clip; left out, the data set's.
         front_weights: eco_lite: file of weights for its 2D network (torchvision's inception_v3).
         patch_size: ViT: side of a patch.
-        dim: ViT, BERT: channels of a token.
-        depth: ViT, BERT: number of blocks.
-        heads: ViT, BERT: attention heads; divide `dim`.
+        dim: ViT, BERT, GPT-2: channels of a token.
+        depth: ViT, BERT, GPT-2: number of blocks.
+        heads: ViT, BERT, GPT-2: attention heads; divide `dim`.
         pool: ViT, BERT: the head sees the class `token` (BERT: through its pooler), or the `mean`
             over the patches or tokens.
-        vocab: BERT: number of tokens; left out, the tokenizer's for `bert`.
-        positions: BERT: longest sequence.
-        hidden: BERT: channels inside the MLPs.
-        dropout: BERT: share of the activations that is set to 0 in training.
+        vocab: BERT, GPT-2: number of tokens; left out, the tokenizer's for `bert`, `gpt2` and
+            `gpt2_classifier`.
+        positions: BERT, GPT-2: longest sequence.
+        hidden: BERT, GPT-2: channels inside the MLPs.
+        dropout: BERT, GPT-2: share of the activations that is set to 0 in training.
     """
 
     name: str

@@ -12,10 +12,13 @@ __all__ = ["curves", "trade_off"]
 Stages = Mapping[str, Mapping[str, Any]]
 
 _PLACES = {"epoch": "epoch of its stage", "seconds": "seconds of its training"}
+# what a network is judged by: column of the results, axis, what it is multiplied by
+_METRICS = (("accuracy", "test accuracy, %", 100), ("perplexity", "test perplexity", 1))
+_SCALES = {key: scale for key, _, scale in _METRICS}
 
 
 def curves(stages: Stages) -> str | None:
-    """Plot loss and accuracy over the epochs of each stage, and accuracy over its seconds.
+    """Plot loss and metric over the epochs of each stage, and the metric over its seconds.
 
     Returns:
         The figure, or None if no stage has a curve.
@@ -24,8 +27,7 @@ def curves(stages: Stages) -> str | None:
         (key, title, over)
         for key, title, over in (
             ("train_loss", "training loss", "epoch"),
-            ("accuracy", "test accuracy, %", "epoch"),
-            ("accuracy", "test accuracy, %", "seconds"),
+            *((key, title, over) for key, title, _ in _METRICS for over in _PLACES),
         )
         if any(_series(stage, key, over) for stage in stages.values())
     ]
@@ -36,7 +38,7 @@ def curves(stages: Stages) -> str | None:
         for index, (name, stage) in enumerate(stages.items()):
             points = _series(stage, key, over)
             if points:
-                scale = 100 if key == "accuracy" else 1
+                scale = _SCALES.get(key, 1)
                 axis.plot(
                     [place for place, _ in points],
                     [scale * value for _, value in points],
@@ -49,13 +51,22 @@ def curves(stages: Stages) -> str | None:
 
 
 def trade_off(stages: Stages) -> str | None:
-    """Plot accuracy against parameters, MACs and latency; None if no stage has both."""
+    """Plot the metric against parameters, MACs and latency; None if no stage has both."""
+    for metric in _METRICS:
+        figure = _trade_off(stages, metric)
+        if figure is not None:
+            return figure
+    return None
+
+
+def _trade_off(stages: Stages, metric: tuple[str, str, int]) -> str | None:
+    key, title, scale = metric
     kinds = [
         (label, [(name, *point) for name, stage in stages.items() if (point := place(stage))])
         for label, place in (
-            ("parameters, millions", _by_count("params", 1e6)),
-            ("MACs, millions", _by_count("macs", 1e6)),
-            ("forward latency, ms (p10 to p90)", _by_latency),
+            ("parameters, millions", _by_count(key, "params", 1e6)),
+            ("MACs, millions", _by_count(key, "macs", 1e6)),
+            ("forward latency, ms (p10 to p90)", _by_latency(key)),
         )
     ]
     kinds = [(label, points) for label, points in kinds if points]
@@ -64,14 +75,16 @@ def trade_off(stages: Stages) -> str | None:
     figure, axes = panels(len(kinds))
     order = list(stages)
     for axis, (label, points) in zip(axes, kinds, strict=True):
-        for name, accuracy, value, spread in points:
+        for name, judged, value, spread in points:
             axis.errorbar(
-                [value], [accuracy], xerr=spread, capsize=3, **style(order.index(name)), label=name
-            )
+                [value], [scale * judged], xerr=spread, capsize=3, **style(order.index(name)),
+                label=name,
+            )  # fmt: skip
         axis.margins(0.15, 0.2)
         axis.set_xlim(left=0)
-        axis.set_ylim(top=min(axis.get_ylim()[1], 100.5))
-        name_axes(axis, label, "test accuracy, %")
+        if scale == 100:  # a share ends there
+            axis.set_ylim(top=min(axis.get_ylim()[1], 100.5))
+        name_axes(axis, label, title)
     legend(figure, axes)
     return inline_svg(figure)
 
@@ -85,19 +98,22 @@ def _series(stage: Mapping[str, Any], key: str, over: str) -> list[tuple[float, 
     ]
 
 
-def _by_count(key: str, unit: float) -> Any:
+def _by_count(metric: str, key: str, unit: float) -> Any:
     def place(stage: Mapping[str, Any]) -> tuple[float, float, None] | None:
-        if stage.get("accuracy") is None or stage.get(key) is None:
+        if stage.get(metric) is None or stage.get(key) is None:
             return None
-        return 100 * stage["accuracy"], stage[key] / unit, None
+        return stage[metric], stage[key] / unit, None
 
     return place
 
 
-def _by_latency(stage: Mapping[str, Any]) -> tuple[float, float, Any] | None:
-    taken = (stage.get("latency") or {}).get("forward")
-    if stage.get("accuracy") is None or not taken:
-        return None
-    median = taken["median_ms"]
-    below, above = median - taken["p10_ms"], taken["p90_ms"] - median
-    return 100 * stage["accuracy"], median, [[below], [above]]
+def _by_latency(metric: str) -> Any:
+    def place(stage: Mapping[str, Any]) -> tuple[float, float, Any] | None:
+        taken = (stage.get("latency") or {}).get("forward")
+        if stage.get(metric) is None or not taken:
+            return None
+        median = taken["median_ms"]
+        below, above = median - taken["p10_ms"], taken["p90_ms"] - median
+        return stage[metric], median, [[below], [above]]
+
+    return place

@@ -168,6 +168,15 @@ def _accuracy(stage: Stage, dense: Stage) -> Entry | None:
     return Entry(percent(value, 2), (f"{100 * (value - reference):+.2f} pts",))
 
 
+def _perplexity(stage: Stage, dense: Stage) -> Entry | None:
+    value, reference = stage.get("perplexity"), dense.get("perplexity")
+    if value is None:
+        return None
+    if stage is dense or not reference:
+        return Entry(decimal(value))
+    return Entry(decimal(value), (f"{100 * (value / reference - 1):+.1f} %",))
+
+
 def _loss(stage: Stage, dense: Stage) -> Entry | None:
     return Entry(decimal(stage["loss"])) if stage.get("loss") is not None else None
 
@@ -209,6 +218,7 @@ def _parity(stage: Stage, dense: Stage) -> Entry | None:
 
 _COMPARISON = (
     Column("accuracy", _accuracy),
+    Column("perplexity", _perplexity),
     Column("loss", _loss, wide=True),
     Column("parameters", _counted("params", exact)),
     Column("MACs", _counted("macs", short)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Protocol
 
 import mindspore as ms
 import numpy as np
@@ -11,7 +12,22 @@ from mindspore import Tensor, nn
 
 from ms_eff.train.workers import summed
 
-__all__ = ["Score", "evaluate", "predict"]
+__all__ = ["Score", "Scored", "evaluate", "predict"]
+
+
+class Scored(Protocol):
+    """What every evaluation comes to, whatever a network is judged by."""
+
+    @property
+    def merit(self) -> float:
+        """A number that is the higher the better the network is."""
+
+    @property
+    def samples(self) -> int:
+        """How many samples were counted."""
+
+    def measures(self) -> dict[str, float]:
+        """Return what results record, by name: the metric and the `loss`."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +43,15 @@ class Score:
     accuracy: float
     loss: float
     samples: int
+
+    @property
+    def merit(self) -> float:
+        """The accuracy."""
+        return self.accuracy
+
+    def measures(self) -> dict[str, float]:
+        """Return loss and accuracy by name."""
+        return {"loss": self.loss, "accuracy": self.accuracy}
 
 
 def evaluate(

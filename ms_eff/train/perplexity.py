@@ -16,11 +16,33 @@ __all__ = ["NextTokenLoss", "Perplexity", "perplexity"]
 
 @dataclass(frozen=True)
 class Perplexity:
-    """exp of the mean loss, and over how many predictions."""
+    """exp of the mean loss, and over how many predictions.
+
+    Attributes:
+        value: the perplexity.
+        loss: mean cross entropy, in nats.
+        tokens: predictions that were scored.
+        samples: windows they lie in.
+    """
 
     value: float
     loss: float
     tokens: int
+    samples: int
+
+    @classmethod
+    def of(cls, loss: float, tokens: int, samples: int) -> Perplexity:
+        """Return the perplexity of a mean loss."""
+        return cls(float(np.exp(loss)), float(loss), tokens, samples)
+
+    @property
+    def merit(self) -> float:
+        """Minus the loss: the higher, the better."""
+        return -self.loss
+
+    def measures(self) -> dict[str, float]:
+        """Return loss and perplexity by name."""
+        return {"loss": self.loss, "perplexity": self.value}
 
 
 class NextTokenLoss(nn.Cell):
@@ -67,5 +89,4 @@ def perplexity(
             filled = np.concatenate([part, np.repeat(part[:1], batch - len(part), 0)])
             losses = scorer(Tensor(filled)).asnumpy()[: len(part)].astype(np.float64)
             total, count = total + float(losses.sum()), count + losses.size
-    mean = total / count
-    return Perplexity(float(np.exp(mean)), mean, count)
+    return Perplexity.of(total / count, count, len(rows))

@@ -20,7 +20,8 @@ class Progress:
         seconds: spent in training, evaluations and checkpoints, over all calls.
         loss_sum: of the steps done in this epoch.
         overflows: steps skipped in a row because a gradient was not finite.
-        best_accuracy: highest so far, and the step it was found at.
+        best_merit: of the best evaluation so far (the accuracy, or minus the loss of a language
+            model), and the step it was found at.
         history: one row an epoch.
         share: of the schedule done, if there is a time budget.
         finished: whether the time budget is used up.
@@ -32,7 +33,7 @@ class Progress:
     seconds: float = 0.0
     loss_sum: float = 0.0
     overflows: int = 0
-    best_accuracy: float | None = None
+    best_merit: float | None = None
     best_step: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     share: float = 0.0
@@ -47,10 +48,10 @@ class Progress:
         """Take the counters out of a checkpoint's state."""
         return cls(**{f.name: state[f.name] for f in fields(cls) if f.name in state})
 
-    def note_score(self, accuracy: float) -> None:
-        """Remember the best evaluation; of equals, the first."""
-        if self.best_accuracy is None or accuracy > self.best_accuracy:
-            self.best_accuracy, self.best_step = accuracy, self.step
+    def note_score(self, merit: float) -> None:
+        """Remember the best evaluation, by a number that is the higher the better."""
+        if self.best_merit is None or merit > self.best_merit:  # of equals, the first
+            self.best_merit, self.best_step = merit, self.step
 
     def next_epoch(self) -> None:
         """Begin the next epoch."""

@@ -23,7 +23,7 @@ from ms_eff.runtime import close_gradients
 from ms_eff.train import checkpoint
 from ms_eff.train.average import Average
 from ms_eff.train.budget import Budget
-from ms_eff.train.evaluate import Score, evaluate, predict
+from ms_eff.train.evaluate import Scored, predict
 from ms_eff.train.feed import Feed
 from ms_eff.train.interrupt import Interrupted, StopFlag
 from ms_eff.train.logs import EpochBar, History
@@ -35,6 +35,7 @@ from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue, sunk_steps
 from ms_eff.train.step import Forward, Step, TrainStep
 from ms_eff.train.store import Store
+from ms_eff.train.tasks import task_of
 from ms_eff.train.workers import gathered, summed
 
 __all__ = ["Trainer"]
@@ -70,7 +71,7 @@ class Trainer:
             require_queue()
         self.feed, self.settings, self.methods = feed, settings, methods
         self.description = description or {}
-        self.worker = feed.worker
+        self.worker, self.task = feed.worker, task_of(feed.data)
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
         self.store = Store(folder / "checkpoints", settings.keep)
         close_gradients()
@@ -146,13 +147,13 @@ class Trainer:
         for method in self.methods:
             method.epochs = self.pace.epochs(self.progress, epoch)
 
-    def score(self) -> Score:
+    def score(self) -> Scored:
         """Evaluate on the test split, with averaged weights if there are any."""
         with self.average.in_place(), self._timed("evaluation"):
             return self._evaluate(self.feed.test())
 
-    def _evaluate(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Score:
-        return evaluate(self.model, batches, self.settings.mirror_test)
+    def _evaluate(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Scored:
+        return self.task.evaluate(self.model, batches, self.settings.mirror_test)
 
     def _timed(self, kind: str) -> AbstractContextManager[None]:
         return self.pace.budget.timed(kind) if self.pace.budget else nullcontext()
@@ -243,8 +244,8 @@ class Trainer:
         }
         if last or p.finished or (p.epoch + 1) % self.settings.eval_every == 0:
             score = self.score()
-            row |= {"loss": score.loss, "accuracy": score.accuracy}
-            p.note_score(score.accuracy)
+            row |= score.measures()
+            p.note_score(score.merit)
         event = EpochEnd(p.epoch, self.pace.epochs(p, p.epoch + 1), self.model, self._predict)
         for method in self.methods:
             method.on_epoch_end(event)
@@ -259,7 +260,7 @@ class Trainer:
             self.pace.refit(p, self.optimizer)
 
     def _tell(self, row: dict[str, Any]) -> None:
-        score = f" · accuracy {row['accuracy']:.4f}" if "accuracy" in row else ""
+        score = f" · {self.task.told(row)}" if self.task.metric in row else ""
         epochs = row["epoch"] if self._is_over() else self.pace.epochs(self.progress, row["epoch"])
         self.console.print(
             f"epoch {row['epoch']}/{epochs} · loss {row['train_loss']:.4f}{score} "
@@ -307,7 +308,7 @@ class Trainer:
         """Return the compiled step of that epoch's phases, building it the first time."""
         phases = self._phases(epoch)
         if phases not in self.compiled:
-            loss = nn.CrossEntropyLoss(label_smoothing=self.settings.label_smoothing)
+            loss = self.task.loss(self.settings.label_smoothing)
             step = Step(self.model, Forward(self.model, loss), self.weights)
             for method, phase in zip(self.methods, phases, strict=True):
                 step = method.change_step(step, phase)

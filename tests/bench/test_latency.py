@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
+from ms_eff import models
 from ms_eff.bench.latency import MomentumStep, measure
 from ms_eff.errors import ConfigError
 
@@ -72,8 +73,18 @@ def test_own_step_is_used(nets):
     assert all(shape == (4, 1, 8, 8) and label < 4 for shape, label in seen)
 
 
+def test_a_language_model_learns_its_next_tokens():
+    network = models.build("gpt2", vocab=20, positions=6, dim=8, depth=1, heads=2)
+    taken = measure({"gpt2": network}, (2, 6), kinds=["train_step"], warmup=1, runs=2)
+    assert taken["gpt2"]["train_step"]["median_ms"] > 0
+
+
 def test_models_without_classes_are_refused_for_training():
     with pytest.raises(ConfigError, match=r"models\.conv: a training step needs"):
         measure({"conv": nn.Conv2d(1, 2, 3)}, (1, 1, 8, 8), kinds=["train_step"])
+    classifier = nn.Embedding(3, 4)
+    classifier.task, classifier.input_dtype = "language", ms.int32
+    with pytest.raises(ConfigError, match=r"needs \(batch, length, vocabulary\) logits"):
+        measure({"one token": classifier}, (5,), kinds=["train_step"])
     with pytest.raises(ConfigError, match="models: expected at least one"):
         measure({}, (1, 1, 8, 8))

@@ -48,3 +48,18 @@ def write_tokenizer(path: Path) -> None:
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer.save(str(path))
+
+
+def write_texts(folder: Path, sentences: int = 200, seed: int = 0, vocab: int = 300) -> Path:
+    """Write a.txt, b.txt and a tokenizer.json trained on them: plain text for language models."""
+    from ms_eff.data.bpe import train_bpe
+
+    rng = np.random.default_rng(seed)
+    for name in ("a", "b"):
+        lines = [
+            f"{' '.join(rng.choice(PLAIN, rng.integers(3, 9)))} {rng.choice([*GOOD, *BAD])}."
+            for _ in range(sentences)
+        ]
+        (folder / f"{name}.txt").write_text("\n".join(lines), encoding="utf-8")
+    train_bpe([folder / "a.txt", folder / "b.txt"], vocab, folder / "tokenizer.json")
+    return folder

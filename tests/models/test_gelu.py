@@ -48,3 +48,22 @@ def test_portable_form_runs_on_a_device_too() -> None:
     # MindSpore's tanh on the CPU is good to 1e-4 only, which is why the form is for export alone
     found = _Portable()(ms.Tensor(X)).asnumpy()
     np.testing.assert_allclose(found, X * CDF, rtol=1e-4, atol=1e-3)
+
+
+def _tanh_gelu(x: np.ndarray) -> np.ndarray:
+    return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+
+
+def test_tanh_form_and_its_gradient_are_those_of_the_formula() -> None:
+    act, x = gelu.TanhGELU(), X.astype(np.float64)
+    np.testing.assert_allclose(act(ms.Tensor(X)).asnumpy(), _tanh_gelu(x), rtol=LAYER, atol=1e-6)
+    step = 1e-5
+    slope = (_tanh_gelu(x + step) - _tanh_gelu(x - step)) / (2 * step)
+    np.testing.assert_allclose(ms.grad(act)(ms.Tensor(X)).asnumpy(), slope, atol=LAYER)
+
+
+def test_tanh_form_stays_finite_in_half_precision() -> None:
+    x = ms.Tensor(np.array([-6e4, -300, -20, 20, 300, 6e4], np.float16))
+    act = gelu.TanhGELU()
+    np.testing.assert_array_equal(act(x).asnumpy(), np.maximum(x.asnumpy(), 0))
+    np.testing.assert_array_equal(ms.grad(act)(x).asnumpy(), [0, 0, 0, 1, 1, 1])

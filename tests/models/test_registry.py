@@ -3,12 +3,23 @@ from __future__ import annotations
 import inspect
 import subprocess
 import sys
+from dataclasses import fields
 
 import pytest
 
 from ms_eff import models
 from ms_eff.errors import ConfigError
-from ms_eff.models import bert, eco_lite, efficientnet_lite, r3d, registry, resnet, resnet9, vit
+from ms_eff.models import (
+    bert,
+    eco_lite,
+    efficientnet_lite,
+    gpt2,
+    r3d,
+    registry,
+    resnet,
+    resnet9,
+    vit,
+)
 
 
 def test_unknown_model_offers_the_nearest() -> None:
@@ -25,6 +36,7 @@ def test_unknown_argument_offers_the_nearest() -> None:
 def test_registry_lists_what_the_builder_takes(name: str) -> None:
     families = {
         "bert": bert.BertClassifier,
+        "gpt2": gpt2.GPT2,
         "resnet": resnet.ResNet,
         "resnet9": resnet9.ResNet9,
         "vit": vit.VisionTransformer,
@@ -34,8 +46,12 @@ def test_registry_lists_what_the_builder_takes(name: str) -> None:
     }
     builder, listed = registry.MODELS[name]
     family = families[builder.partition(":")[0].rpartition(".")[2]]
-    takes = inspect.signature(family.__init__).parameters
-    own = {"self", "block", "layers", "seed"}
+    if name == "gpt2_classifier":
+        family = gpt2.GPT2Classifier
+    takes = list(inspect.signature(family.__init__).parameters)
+    if "shape" in takes:  # its numbers in one piece
+        takes = [*takes, *(field.name for field in fields(gpt2.GPT2Shape))]
+    own = {"self", "block", "layers", "seed", "shape"}
     if name.startswith("eco"):  # the small one has one width in place of three, and its own front
         own |= {"front", "widths"} | ({"front_weights"} if name == "eco_lite_small" else set())
         listed = tuple(key for key in listed if key != "width")

@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
+from ms_eff.models.initial import projection
 from ms_eff.models.row_sums import BiasAdd, Softmax, bias_add, softmax
+from ms_eff.train.precision import mixed_precision
 from tests.tolerances import LAYER
 
 
@@ -46,3 +48,17 @@ def test_other_backends_keep_their_own_operators(target, monkeypatch) -> None:
     monkeypatch.setattr(ms, "get_context", lambda _: target)
     expected = (BiasAdd, Softmax) if target == "CPU" else (ops.BiasAdd, ops.Softmax)
     assert (type(bias_add()), type(softmax())) == expected
+
+
+def test_a_biass_gradient_is_float32_in_mixed_precision() -> None:
+    """The optimisers' kernels take no other."""
+    layer = projection(np.random.default_rng(0), 6, 4)
+    mixed_precision(layer, "O2")
+
+    def forward(x: ms.Tensor) -> ms.Tensor:
+        return (layer(x) ** 2).sum()
+
+    x = ms.Tensor(np.random.default_rng(1).standard_normal((5, 6)).astype(np.float32))
+    weights = layer.trainable_params()
+    for gradient in ms.grad(forward, None, weights)(x):
+        assert gradient.dtype == ms.float32

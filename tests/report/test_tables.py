@@ -11,6 +11,12 @@ def test_shares_refer_to_the_first_stage():
     assert [row[1] for row in table.rows] == [Entry("200"), Entry("50", ("25.0 %",))]
 
 
+def test_a_language_model_is_judged_by_its_perplexity():
+    table = comparison({"dense": {"perplexity": 40.0}, "cut": {"perplexity": 50.123}})
+    assert table.columns == ("model", "perplexity")
+    assert [row[1] for row in table.rows] == [Entry("40"), Entry("50.12", ("+25.3 %",))]
+
+
 def test_narrow_leaves_out_the_wide_columns():
     stages = full()["stages"]
     assert "loss" in comparison(stages).columns

@@ -157,7 +157,7 @@ def test_only_the_last_and_the_best_checkpoints_stay(tmp_path):
     run.fit()
     assert set(run.store.steps()) == {30, run.progress.best_step}
     best = max(row["accuracy"] for row in run.progress.history)
-    assert run.progress.best_accuracy == best
+    assert run.progress.best_merit == best
 
 
 def test_divergence_names_the_step_and_the_last_good_checkpoint(tmp_path):

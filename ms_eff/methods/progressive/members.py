@@ -18,6 +18,7 @@ from ms_eff.errors import CheckpointError
 from ms_eff.files import read_json
 from ms_eff.methods.lowrank.plan import LowRankPlan
 from ms_eff.models.formats import write_arrays
+from ms_eff.models.gpt2_files import is_gpt2, load_gpt2
 from ms_eff.models.llama_shape import LlamaShape
 from ms_eff.models.parents import load_llama
 from ms_eff.models.shards import Shards
@@ -102,6 +103,8 @@ def member_texts(shape: LlamaShape, plan: LowRankPlan, tokenizer: str | None) ->
 def load_member(path: str | Path) -> nn.Cell:
     """Return a language model by its path: a member, a Hugging Face folder, or a GGUF file.
 
+    A folder may hold a Llama or a GPT-2; a checkpoint of `ms-eff train` is taken as well.
+
     Raises:
         CheckpointError: missing, damaged, or of another kind.
 
@@ -113,7 +116,7 @@ def load_member(path: str | Path) -> nn.Cell:
     path = Path(path)
     if (path / _STATE).is_file():
         return checkpoint.rebuild(path).set_train(False)
-    return load_llama(path)
+    return load_gpt2(path) if is_gpt2(path) else load_llama(path)
 
 
 def read_plan(path: str | Path) -> LowRankPlan:

@@ -135,6 +135,7 @@ class MetaLearning(Method):
 
     name: ClassVar[str] = "meta_learning"
     conflicts: ClassVar[tuple[str, ...]] = ("sam",)
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Check the batch; the model stays.
@@ -217,6 +218,7 @@ class ProgressiveResizing(Method):
     settings: ProgressiveResizingSettings
 
     name: ClassVar[str] = "progressive_resizing"
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Check the images' size; the model stays.

@@ -38,6 +38,7 @@ class SwiftLearn(Method):
     name: ClassVar[str] = "swiftlearn"
     watches_steps: ClassVar[bool] = True
     counts_epochs: ClassVar[bool] = True
+    tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
     def excludes(self) -> Sequence[str]:
         """InfoBatch weighs losses, which distillation replaces."""

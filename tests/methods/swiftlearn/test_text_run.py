@@ -103,7 +103,10 @@ def test_missing_weights_name_the_command_that_fetches_them(folder, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"model": {"name": "resnet18"}}, r"data\.name = text gives tokens; use one of bert"),
+        (
+            {"model": {"name": "resnet18"}},
+            r"data\.name = text gives texts with classes; use one of bert",
+        ),
         ({"data": {"name": "digits"}}, r"data\.name = digits gives pictures; use another than"),
         ({"model": {"name": "bert", "vocab": 9}}, r"model\.vocab = 9: .*knows \d+ tokens"),
         ({"model": {"name": "bert", "positions": 9}}, r"model\.positions = 9: .*bucket.* 16"),
