@@ -12,8 +12,8 @@ DATA ?= data/cifar-10-batches-bin
 # folder of UTF-8 texts, some ten million characters; make bench-gpt2 TEXT=PATH
 TEXT ?= data/text
 
-.PHONY: demo test test-all lite cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit \
-	bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-cleaning \
+.PHONY: demo test test-all lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
+	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-cleaning \
 	bench-cleaning-effect lint clean
 .DELETE_ON_ERROR:
 
@@ -90,6 +90,10 @@ lite: .lite/mindspore_lite
 	$(BIN)/python -m zipfile -e .lite/mindspore_lite-*.whl .lite
 	rm .lite/mindspore_lite-*.whl
 	$(BIN)/python -m pytest tests/deploy/test_lite.py
+
+# needs cmake and g++; called again, it goes on where it stopped
+lite-check: .lite/mindspore_lite
+	$(BIN)/python -m ms_eff.bench.lite_check
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

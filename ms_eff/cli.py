@@ -162,6 +162,9 @@ def export(
     stage: Annotated[
         list[str] | None, typer.Option(help="Which models; default: the last one made.")
     ] = None,
+    aipp: Annotated[
+        bool, typer.Option("--aipp", help="Also export/aipp.cfg: an Ascend 310 normalises itself.")
+    ] = False,
 ) -> None:
     """Export to MindIR and ONNX, and verify each file against the live model.
 
@@ -170,7 +173,7 @@ def export(
     from ms_eff.measure import export_run
 
     with _experiment(config, overrides, device) as experiment:
-        for line in export_run(experiment, stage):
+        for line in export_run(experiment, stage, aipp):
             _out().print(line, highlight=False, soft_wrap=True)
 
 
@@ -262,11 +265,36 @@ def clean(
 
 
 @app.command()
-def doctor() -> None:
-    """Show what this machine has, what ms-eff wants, and how to get what is missing."""
-    from ms_eff.doctor import checkup
+def doctor(
+    graph: Annotated[
+        Path | None, typer.Option(help="An exported .mindir or .onnx to look into instead.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="ascend310 or ascend310p, with --graph.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="As JSON, with --graph.")] = False,
+) -> None:
+    """Show what this machine has, what ms-eff wants, and how to get what is missing.
 
-    _out().print(checkup())
+    With --graph: list every operator of an exported network with its documented support, and what
+    would stop its conversion for an Ascend 310; exit code 1 if anything does.
+
+    Example: ms-eff doctor --graph runs/demo/export/fine-tuned.mindir --target ascend310
+    """
+    if graph is None:
+        if target or json:
+            raise ConfigError("doctor: --target and --json go with --graph FILE")
+        from ms_eff.doctor import checkup
+
+        _out().print(checkup())
+        return
+    from ms_eff.deploy.graph_check import check_graph
+    from ms_eff.report.graph_check import graph_tables
+
+    report = check_graph(graph, target or "ascend310")
+    if json:
+        _out().print_json(data=report.to_dict())
+    else:
+        _out().print(graph_tables(report))
+    raise typer.Exit(int(report.stopped))
 
 
 @app.command()

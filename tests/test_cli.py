@@ -65,10 +65,11 @@ def test_the_whole_job(call, tmp_path):
     assert f"accuracy {stages['dense']['accuracy']:.4f}" in said
 
     assert call("bench", config)[0] == 0
-    code, said, told = call("export", config)
+    code, said, told = call("export", config, "--aipp")
     assert code == 0, told
     assert said.count("verified") == 2
     assert sorted(p.name for p in (run / "export").glob("*.*") if p.suffix != ".json") == [
+        "aipp.cfg",
         "fine-tuned.mindir",
         "fine-tuned.onnx",
     ]
