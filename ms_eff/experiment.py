@@ -242,6 +242,7 @@ class Experiment:
             description=description,
             methods=methods,
             console=self.console,
+            cache=self.config.device.cache,
         ).fit()
 
     def _keep(

@@ -54,8 +54,8 @@ class DeviceSettings(Section):
         device_id: the card, where one process runs; workers of a job take theirs by rank.
         bind: CPU cores of each worker. `share` gives the workers of a host runs of cores of one
             length; `numa` leaves it to MindSpore, which on Ascend goes by the card's NUMA node.
-        cache: folder to keep compiled graphs in, for the next call with the same settings and the
-            same code; null compiles anew.
+        cache: folder that keeps the first training step a process compiles, for later processes
+            with the same network, settings and code; null compiles anew. Not with `train.sink`.
         hccl: collective communication on Ascend.
     """
 

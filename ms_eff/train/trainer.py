@@ -25,6 +25,7 @@ from ms_eff.train.average import STATISTICS, Average
 from ms_eff.train.budget import Budget
 from ms_eff.train.evaluate import Score, evaluate, predict
 from ms_eff.train.feed import Feed
+from ms_eff.train.graph_cache import kept_graph
 from ms_eff.train.interrupt import Interrupted, StopFlag
 from ms_eff.train.logs import EpochBar, History, passes
 from ms_eff.train.optim import OptimizerState
@@ -56,6 +57,7 @@ class Trainer:
         description: `model` and `plans`, stored in each checkpoint so that it can be rebuilt.
         methods: their hooks are called in this order.
         console: where to tell what happens.
+        cache: folder that keeps the first compiled step for later processes, or None.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Trainer:
         description: dict[str, Any] | None = None,
         methods: Sequence[Method] = (),
         console: Console | None = None,
+        cache: Path | None = None,
     ) -> None:
         if settings.sink:
             require_queue()
@@ -77,7 +80,7 @@ class Trainer:
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
         self.store = Store(folder / "checkpoints", settings.keep)
         close_gradients()
-        self.given = model
+        self.given, self.cache = model, cache
         if settings.sync_batch_norm:
             model = synchronised(model, self.worker.size)
         if settings.recompute:
@@ -208,11 +211,17 @@ class Trainer:
         ):
             cell.set_train(True)
             self._announce(used)
-            loss, outputs, rate = cell(inputs, labels)
+            with self._kept(cell, inputs, labels):
+                loss, outputs, rate = cell(inputs, labels)
             stop.arm()
             self.count_step(float(loss.asnumpy()), float(rate.asnumpy()) if self.scale else 0.0)
             self._tell_watchers(used, outputs)
             yield float(loss.asnumpy()), len(used)
+
+    def _kept(self, cell: TrainStep, *inputs: Tensor) -> AbstractContextManager[None]:
+        methods = [(m.name, m.settings, m.seed) for m in self.methods]
+        settings = (self.settings, methods, self._phases(self.progress.epoch))
+        return kept_graph(self.cache, cell, inputs, settings)
 
     def count_step(self, loss: float, rate: float) -> None:
         """Count one step; a negative rate says that it was skipped for overflow."""

@@ -269,6 +269,7 @@ class Family:
             first=index * steps,
             worker=self.worker,
             console=self.console,
+            cache=self.config.device.cache,
         ).run(f"ratio {self.wishes.ratios[index]:g}")
 
     def tokens_a_step(self) -> int:

@@ -14,6 +14,7 @@ from ms_eff.errors import ConfigError, DivergedError
 from ms_eff.methods.progressive.settings import RecoverySettings
 from ms_eff.runtime import Worker
 from ms_eff.train import checkpoint
+from ms_eff.train.graph_cache import kept_graph
 from ms_eff.train.interrupt import Interrupted, StopFlag
 from ms_eff.train.logs import EpochBar
 from ms_eff.train.optim import OptimizerState
@@ -61,6 +62,7 @@ class Recovery:
         folder: of the checkpoints; a run that was stopped goes on from the last.
         worker: this process's place among several, which share each batch.
         console: where to tell what happens.
+        cache: folder that keeps the compiled step for later processes, or None.
 
     Raises:
         ConfigError: the workers cannot share a batch evenly.
@@ -77,8 +79,9 @@ class Recovery:
         first: int = 0,
         worker: Worker | None = None,
         console: Console | None = None,
+        cache: Path | None = None,
     ) -> None:
-        self.worker = worker or Worker()
+        self.worker, self.cache = worker or Worker(), cache
         if settings.batch % self.worker.size:
             raise ConfigError(
                 f"recovery.batch = {settings.batch}: does not share out over {self.worker.size} "
@@ -138,9 +141,9 @@ class Recovery:
     def _step(self, number: int) -> None:
         ids = self.blocks.batch_at(self.first + number, self.worker.rank, self.worker.size)
         self.cell.set_train(True)
-        loss, _, _ = self.cell(
-            Tensor(np.ascontiguousarray(ids[:, :-1])), Tensor(np.ascontiguousarray(ids[:, 1:]))
-        )
+        inputs = [Tensor(np.ascontiguousarray(part)) for part in (ids[:, :-1], ids[:, 1:])]
+        with kept_graph(self.cache, self.cell, inputs, self.settings):
+            loss, _, _ = self.cell(*inputs)
         value = float(loss.asnumpy())
         if not math.isfinite(value) and self.scale is None:
             raise DivergedError(

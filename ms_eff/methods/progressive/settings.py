@@ -194,6 +194,8 @@ class FamilyConfig(Section):
             )
         if self.progressive.tokens and self.recovery is None:
             raise ValueError("tokens are to be trained on; give recovery.files, or tokens: 0")
+        if self.device.cache and not self.progressive.tokens:
+            raise ValueError("device.cache keeps training steps, and tokens is 0; drop it")
         return self
 
     @property

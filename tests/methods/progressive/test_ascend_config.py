@@ -26,6 +26,7 @@ def family(parent: Path, output: Path, **parallel: object) -> Family:
     return Family(FamilyConfig(**raw), console=Console(quiet=True))
 
 
+@pytest.mark.slow
 def test_a_member_comes_with_the_mesh_that_it_was_checked_against(parent, tmp_path) -> None:
     made = family(parent, tmp_path, model=1, vocabulary=False)
     assert [row["ratio"] for row in made.run()] == [1.0, 1.25]
