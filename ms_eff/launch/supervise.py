@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ _FAREWELL = 10.0  # seconds that the others have once one has failed: a checkpoi
 _SCHEDULER = 30.0  # seconds that the scheduler has once the workers are done
 _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
 _TAIL = 20  # lines
+_LOGGED = re.compile(r"\[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\] ")
 
 
 @dataclass
@@ -172,8 +174,10 @@ class Supervisor:
         name += f" of {self.job.options.workers}" if failed is not self.scheduler else ""
         if code < 0:
             return f"{name} was killed by {signal.Signals(-code).name}"
-        said = lines[-1].strip()[:300] if lines else "it said nothing"
-        return f"{name} failed with code {code}: {said}"
+        # MindSpore's own log goes on after our last word
+        words = [line for line in lines if not _LOGGED.match(line)] or lines or ["it said nothing"]
+        said = next((line for line in reversed(words) if line.startswith("ms-eff: ")), words[-1])
+        return f"{name} failed with code {code}: {said.strip()[:300]}"
 
     def _leave(self, told: str) -> int:
         """Another host has given up: this one's workers wait for it in vain."""

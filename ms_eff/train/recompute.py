@@ -19,7 +19,7 @@ def recompute_blocks(network: nn.Cell) -> list[str]:
     of blocks within blocks, the outermost.
 
     Args:
-        network: is marked; numbers stay the same.
+        network: is marked; numbers stay the same. In pynative mode it runs as before.
 
     Returns:
         The names of the blocks.
@@ -38,7 +38,9 @@ def recompute_blocks(network: nn.Cell) -> list[str]:
                 f"train.recompute: block '{name}' has dropout, whose second draw would be another; "
                 "use recompute=false, or model.dropout=0"
             )
-        block.recompute()
+        # the graph's half of Cell.recompute: its other half, for pynative mode, is a cell that
+        # would stand among the network's and can be neither copied nor exported
+        block._recompute()
         _run_once(block)
     return list(blocks)
 

@@ -110,9 +110,11 @@ def test_the_rank_that_fails_is_named_with_the_end_of_its_log(tmp_path, capfd):
 
 
 def test_a_mistake_of_the_users_keeps_its_code(tmp_path, capfd):
-    script = SCRIPT + "print('ms-eff: data.root: no such folder'); sys.exit(2)\n"
+    script = SCRIPT + "print('ms-eff: data.root: no such folder')\n"
+    script += "print('[WARNING] DISTRIBUTED(9075): goodbye'); sys.exit(2)\n"
     assert Supervisor(job(tmp_path, script)).run() == 2
-    assert "data.root: no such folder" in capfd.readouterr().err.splitlines()[-1]
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert "failed with code 2: ms-eff: data.root: no such folder; log: " in last
 
 
 def test_a_worker_that_is_killed_takes_even_deaf_ones_with_it(tmp_path, capfd):

@@ -120,7 +120,7 @@ def test_two_hosts_train_together_and_one_finishes_what_they_began(tmp_path):
     call = Call(tmp_path, epochs=2)
     port = 20_000 + os.getpid() % 20_000
     common = ("--nnodes", 2, "--master-addr", "127.0.0.1", "--master-port", port)
-    hosts = [call.start(*common, "--node-rank", rank) for rank in (0, 1)]
+    hosts = [call.start(*common, "--nproc", 2, "--node-rank", rank) for rank in (0, 1)]
     said = [host.communicate(timeout=200) for host in hosts]
     assert [host.returncode for host in hosts] == [0, 0], said
     results = json.loads((call.folder / "out" / "results.json").read_text())

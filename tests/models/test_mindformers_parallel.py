@@ -52,6 +52,7 @@ def test_factors_are_shared_as_their_layer_would_be(saved) -> None:
     assert columns.last.matmul.in_strategy == ((2, 1), (1, 1))
 
 
+@pytest.mark.slow
 def test_on_one_device_it_gives_the_members_logits(saved) -> None:
     path, member = saved
     theirs = parallel_member(path, 8, ParallelSettings()).set_train(False)

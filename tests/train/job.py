@@ -164,6 +164,17 @@ def taking_up(worker, folder, name: str):
     return fit(worker, folder / name, plain_net(), (stop,), optimizer="momentum")
 
 
+def _apart(worker, folder):
+    """Only rank 0 sees the folder with the checkpoints, as on hosts that share no disk."""
+    from ms_eff.errors import CheckpointError
+
+    try:
+        taking_up(worker, folder, "elsewhere" if worker.rank else "by_one")
+    except CheckpointError as error:
+        return {"said": np.array(str(error))}
+    raise AssertionError("they went on")
+
+
 CASES: dict[str, Callable[..., dict[str, np.ndarray]]] = {
     "sgd": _sgd,
     "adamw": _adamw,
@@ -174,6 +185,7 @@ CASES: dict[str, Callable[..., dict[str, np.ndarray]]] = {
     "skipvit": _skipvit,
     "own_norms": _own_norms,
     "stopped": lambda worker, folder: stopping(worker, folder, "by_several"),
+    "apart": _apart,
     "taken_up": lambda worker, folder: taking_up(worker, folder, "by_one"),
 }
 

@@ -6,6 +6,7 @@ from mindspore import nn
 
 from ms_eff import models
 from ms_eff.errors import ConfigError
+from ms_eff.methods.replace import replaced
 from ms_eff.models.resnet import Bottleneck
 from ms_eff.train.recompute import recompute_blocks
 from tests.methods.lowrank.networks import randomise
@@ -51,5 +52,7 @@ def test_weights_and_statistics_are_those_of_plain_training(tmp_path):
         run = trainer(tmp_path / str(recompute), net(), feed=feed, **options)
         run.fit()
         found.append(weights(run.model))
+    names = [p.name for p in run.model.get_parameters()]  # methods still can change the network
+    assert [p.name for p in replaced(run.model, []).get_parameters()] == names
     for name, array in found[0].items():
         np.testing.assert_allclose(found[1][name], array, atol=1e-6, err_msg=name)

@@ -16,7 +16,7 @@ from tests.launching import msrun
 from tests.train import job
 
 SCRIPT = Path(job.__file__)
-QUICK = ("sgd", "adamw", "stopped", "taken_up")
+QUICK = ("sgd", "adamw", "stopped", "apart", "taken_up")
 REST = ("adamw_norm", "freeze", "sam", "swiftlearn", "skipvit", "own_norms")
 ALONE = Worker()
 # sums in another order, over 20 steps
@@ -65,6 +65,12 @@ def test_one_worker_goes_on_where_two_stopped(two, uninterrupted):
 
 def test_two_workers_go_on_where_one_stopped(two, uninterrupted):
     assert_alike(two / "taken_up-2.npz", uninterrupted)
+
+
+def test_hosts_that_share_no_disk_are_refused(two):
+    said = str(np.load(two / "apart-2.npz")["said"])
+    assert f"found checkpoints of steps [{job.STOP_AT}, 0]" in said
+    assert "a disk that all hosts share" in said
 
 
 def test_a_step_of_another_size_is_not_gone_on_with(two, monkeypatch):
