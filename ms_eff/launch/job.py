@@ -75,8 +75,9 @@ class Job:
     def environment(self) -> dict[str, str]:
         """Return what is set for every process of this host, besides what it inherits."""
         o = self.options
-        path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
-        found = {"PYTHONPATH": path, COMMAND_VARIABLE: self.resume_line}
+        inherited = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        path = [str(ROOT), *(folder for folder in inherited if folder not in ("", str(ROOT)))]
+        found = {"PYTHONPATH": os.pathsep.join(path), COMMAND_VARIABLE: self.resume_line}
         found[LOCAL_WORKERS_VARIABLE] = str(o.nproc)
         if self.distributed:
             found |= {
