@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ms_eff import runtime
 from ms_eff.errors import ConfigError, UserError, VerificationError, first_line
 from ms_eff.train.interrupt import (
     Interrupted,
@@ -91,6 +92,7 @@ def compress(
     found = _load(config, overrides, device)
     if not isinstance(found, Config):
         with _locked(found.output):
+            runtime.prepare(found.device)
             from ms_eff.methods.progressive.family import Family
 
             family = Family(found, _command_line(), fresh=fresh)
@@ -344,6 +346,7 @@ def _experiment(
     """An experiment that holds its output folder's lock for as long as the block runs."""
     config = _plain(_load(path, overrides, device), path)
     with _locked(config.output):
+        runtime.prepare(config.device)  # before MindSpore is imported and counts the cores
         from ms_eff.experiment import Experiment
 
         yield Experiment(config, _command_line(), fresh=fresh)
@@ -373,7 +376,9 @@ def _plain(config: Config | FamilyConfig, path: Path) -> Config:
 
 
 def _command_line() -> str:
-    return shlex.join(["ms-eff", *sys.argv[1:]])
+    """Return what the user called: a launcher's worker was called by the launcher."""
+    own = shlex.join(["ms-eff", *sys.argv[1:]])
+    return os.environ.get(runtime.COMMAND_VARIABLE, own)
 
 
 def _again() -> str:
