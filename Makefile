@@ -9,9 +9,11 @@ ACCURACY := results/lowrank_accuracy_cifar10
 VIT_ACCURACY := results/vit_accuracy_cifar10.json
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
+# folder of UTF-8 texts, some ten million characters; make bench-gpt2 TEXT=PATH
+TEXT ?= data/text
 
 .PHONY: demo test test-all lite cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit \
-	bench-vit-accuracy bench-small-data bench-video lint clean
+	bench-vit-accuracy bench-small-data bench-video bench-gpt2 lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -63,6 +65,10 @@ bench-small-data: .venv/.ready-dev
 bench-video: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.video_speed; speed=$$?; \
 	$(BIN)/python -m ms_eff.bench.video_accuracy --data $(DATA) && exit $$speed
+
+# about an hour on two cores; called again, it goes on where it stopped
+bench-gpt2: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.gpt2_truncation --text $(TEXT)
 
 # MindSpore Lite's wheel is for Python 3.7, but its C++ libraries serve any; see ms_eff/deploy/lite.py
 LITE := mindspore-lite==2.0.0 --no-deps --only-binary=:all: --python-version 3.7

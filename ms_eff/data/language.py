@@ -5,7 +5,8 @@ Nothing here knows MindSpore or a model; which batch a step trains on depends on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,12 @@ __all__ = ["Blocks", "encode_files", "windows"]
 
 Ids = NDArray[np.int32]
 
+_EMPTY = np.zeros(0, np.int32)
+# characters that are encoded at a time
+_PIECE = 2**20
+# a line break in front of a word
+_BREAK = re.compile(r"\n(?=\S)")
+
 
 def encode_files(tokenizer: Tokenizer, paths: Sequence[str | Path]) -> Ids:
     """Return the token ids (n,) of text files, one after the other.
@@ -35,13 +42,45 @@ def encode_files(tokenizer: Tokenizer, paths: Sequence[str | Path]) -> Ids:
         except (OSError, UnicodeDecodeError) as error:
             reason = getattr(error, "strerror", None) or f"not UTF-8 ({error})"
             raise DataError(f"{path}: cannot be read: {reason}") from error
-        ids = np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+        pieces = _pieces(text) if _cuts_at_lines(tokenizer) else [text]
+        ids = np.concatenate([_EMPTY, *(_encoded(tokenizer, piece) for piece in pieces)])
         if not len(ids):
             raise DataError(f"{path}: holds no text; name another file")
         found.append(ids)
     if not found:
         raise DataError("text: no file is named")
     return np.concatenate(found)
+
+
+def _encoded(tokenizer: Tokenizer, text: str) -> Ids:
+    return np.array(tokenizer.encode(text, add_special_tokens=False).ids, np.int32)
+
+
+def _cuts_at_lines(tokenizer: Tokenizer) -> bool:
+    """Tell whether a text may be cut before line breaks without other tokens coming out.
+
+    GPT-2's rule makes a line break in front of a word a word of its own; other tokenizers put a
+    mark in front of whatever a text begins with.
+    """
+    from tokenizers.pre_tokenizers import ByteLevel
+
+    words = tokenizer.pre_tokenizer
+    plain = isinstance(words, ByteLevel) and not words.add_prefix_space
+    return plain and tokenizer.normalizer is None
+
+
+def _pieces(text: str, size: int = _PIECE) -> Iterator[str]:
+    r"""Yield a text in pieces of at least `size` characters; the package keeps 100 bytes for each.
+
+    >>> list(_pieces("ab\ncd\n\nef\ngh", 2))
+    ['ab', '\ncd\n', '\nef', '\ngh']
+    """
+    start = 0
+    while start < len(text):
+        found = _BREAK.search(text, start + size)
+        end = len(text) if found is None else found.start()
+        yield text[start:end]
+        start = end
 
 
 def windows(ids: Ids, length: int, tokens: int | None = None) -> Ids:

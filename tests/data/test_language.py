@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ms_eff.data import language
+from ms_eff.data.bpe import train_bpe
 from ms_eff.data.language import Blocks, encode_files, windows
 from ms_eff.errors import DataError
 
@@ -27,6 +29,34 @@ def test_files_are_read_one_after_the_other(tmp_path: Path) -> None:
         encode_files(tokenizer, [tmp_path / "3.txt"])
     with pytest.raises(DataError, match=r"none\.txt: cannot be read"):
         encode_files(tokenizer, [tmp_path / "none.txt"])
+
+
+def test_a_long_text_is_encoded_in_pieces_to_the_same_tokens(tmp_path: Path, monkeypatch) -> None:
+    pytest.importorskip("tokenizers")
+    rng = np.random.default_rng(0)
+    parts = [
+        "word",
+        "it's",
+        " ",
+        "\n",
+        "\n\n",
+        "\t",
+        "12",
+        "\n ",
+        " \n",
+        "!",
+        "é",
+        "\u3000",
+        "\r\n",
+    ]
+    text = "".join(rng.choice(parts, 4000))
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8", newline="")
+    tokenizer = train_bpe([tmp_path / "a.txt"], 300, tmp_path / "tokenizer.json")
+    monkeypatch.setattr(language._pieces, "__defaults__", (20,))
+    found = encode_files(tokenizer, [tmp_path / "a.txt"])
+    read = (tmp_path / "a.txt").read_text(encoding="utf-8")
+    assert len(list(language._pieces(read))) > 50
+    assert found.tolist() == tokenizer.encode(read).ids
 
 
 def test_windows_stop_at_the_wanted_tokens() -> None:
