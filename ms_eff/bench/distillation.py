@@ -29,7 +29,7 @@ from ms_eff.bench.distillation_sizes import (
     make_config,
 )
 from ms_eff.bench.rows import Rows, read_rows
-from ms_eff.bench.sst2 import test_accuracy
+from ms_eff.bench.sst2 import held_out_accuracy
 from ms_eff.train.interrupt import own_signals
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def measure(
     seconds = training_seconds(found["curve"], size.batch_size)
     return {
         "dev_accuracy": found["accuracy"],
-        "test_accuracy": test_accuracy(done, _STAGE),
+        "test_accuracy": held_out_accuracy(done, _STAGE),
         "params": found["params"],
         "train_samples": len(done.data.train),
         "steps": found["curve"][-1]["step"],

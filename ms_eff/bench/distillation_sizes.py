@@ -69,7 +69,7 @@ SIZES: dict[str, Size] = {
         seeds=(0,), train_samples=64, test_samples=64, batch_size=16, teacher_epochs=1, epochs=2,
         warmup_steps=2,
     ),
-    "hour": Size(seeds=(1, 2), train_samples=2000, test_samples=None),
+    "hour": Size(seeds=(1, 2), train_samples=2400, test_samples=None),
     "full": Size(seeds=(1, 2, 3), train_samples=None, test_samples=None, warmup_steps=400),
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from ms_eff.experiment import Experiment
 
-__all__ = ["blocks", "test_accuracy"]
+__all__ = ["blocks", "held_out_accuracy"]
 
 
 def blocks(where: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
@@ -42,7 +42,7 @@ def blocks(where: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
 
 
-def test_accuracy(done: Experiment, stage: str) -> float:
+def held_out_accuracy(done: Experiment, stage: str) -> float:
     """Score a trained network on SST-2's test sentences, which training never asks for."""
     from ms_eff.data.pipeline import batches
     from ms_eff.data.text import load_split

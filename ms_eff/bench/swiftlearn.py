@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ms_eff.bench.accuracy_runs import call, changed_size, measure_missing, training_seconds
 from ms_eff.bench.rows import Rows
-from ms_eff.bench.sst2 import test_accuracy
+from ms_eff.bench.sst2 import held_out_accuracy
 from ms_eff.bench.swiftlearn_sizes import (
     KIND,
     SIZES,
@@ -105,7 +105,7 @@ def measure(
     second = "dev" if case.task == "sst2" else "test"
     return {
         f"{second}_accuracy": found["accuracy"],
-        **({"test_accuracy": test_accuracy(done, stage)} if case.task == "sst2" else {}),
+        **({"test_accuracy": held_out_accuracy(done, stage)} if case.task == "sst2" else {}),
         "train_samples": samples,
         "samples_trained": report.get("samples_trained", size.epochs * samples),
         "samples_evaluated": report.get("samples_evaluated", 0),

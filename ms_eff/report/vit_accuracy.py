@@ -151,7 +151,7 @@ def _timed(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> list
     """Return the rows with the seconds an epoch that a timing gives them."""
     if timing is None:
         return list(results["rows"])
-    found = []
+    found: list[Row] = []
     for row in results["rows"]:
         steps = row["train_images"] // results["settings"]["batch_size"]
         step = timing["steps"].get(row["variant"])

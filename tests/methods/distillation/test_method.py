@@ -22,7 +22,14 @@ from ms_eff.train.evaluate import Score
 from ms_eff.train.interrupt import Interrupted
 from ms_eff.train.step import Forward, Step
 from tests.data.sentences import write_sst2
-from tests.methods.distillation.problems import MATE, method, network, saved, text_feed
+from tests.methods.distillation.problems import (
+    MATE,
+    language_feed,
+    method,
+    network,
+    saved,
+    text_feed,
+)
 from tests.train.helpers import small_feed, small_net, trainer, weights
 from tests.train.test_trainer import StopAt, assert_same
 
@@ -213,6 +220,25 @@ def test_rail_trains_its_projections_in_one_graph_and_resumes_bit_for_bit(place,
     if form == "layerwise":
         fresh = _stopped_and_resumed(make, tmp_path, whole, at=8, again=again)
         assert_same(rail.state(), fresh.state())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "settings"),
+    [("vanilla", {"weights": (2, 5, 1)}), ("rail", {"width": 4}), ("mate", MATE), ("tf_reg", {})],
+)
+def test_language_models_are_distilled_alike(tmp_path, kind, settings):
+    if kind != "tf_reg":
+        saved(tmp_path / "teacher", "gpt2", depth=2, seed=7)
+        settings = {**settings, "teacher": str(tmp_path / "teacher")}
+    net = network("gpt2", depth=1, seed=1, dropout=0.1)
+    run = trainer(
+        tmp_path / "run", net, [method(kind, **settings)], language_feed(),
+        optimizer="adamw", lr=1e-2, epochs=4, eval_every=4,
+    )  # fmt: skip
+    rows = run.fit()
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+    assert np.isfinite(rows[-1]["perplexity"])
 
 
 def _started(distillation, place, folder):
