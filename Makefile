@@ -12,8 +12,9 @@ DATA ?= data/cifar-10-batches-bin
 # folder of UTF-8 texts, some ten million characters; make bench-gpt2 TEXT=PATH
 TEXT ?= data/text
 
-.PHONY: demo test test-all lite cross-check bench bench-lowrank bench-lowrank-accuracy bench-vit \
-	bench-vit-accuracy bench-small-data bench-video bench-gpt2 lint clean
+.PHONY: demo test test-all lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
+	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-cleaning \
+	bench-cleaning-effect lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -54,6 +55,7 @@ bench-lowrank-accuracy: .venv/.ready
 # likewise
 bench-vit-accuracy: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.vit_accuracy --data $(DATA) --output $(VIT_ACCURACY)
+	$(BIN)/python -m ms_eff.bench.vit_accuracy_timing $(VIT_ACCURACY)
 	$(BIN)/python -m ms_eff.report.vit_accuracy $(VIT_ACCURACY)
 
 # about an hour a seed on two cores left alone; called again, it goes on where it stopped
@@ -70,6 +72,14 @@ bench-video: .venv/.ready
 bench-gpt2: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.bench.gpt2_truncation --text $(TEXT)
 
+# about two minutes and 2 GB of disk, on a machine with nothing else to do
+bench-cleaning: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.cleaning --text $(TEXT)
+
+# about an hour on two cores; called again, it goes on where it stopped
+bench-cleaning-effect: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.cleaning_effect --text $(TEXT)
+
 # MindSpore Lite's wheel is for Python 3.7, but its C++ libraries serve any; see ms_eff/deploy/lite.py
 LITE := mindspore-lite==2.0.0 --no-deps --only-binary=:all: --python-version 3.7
 lite: .lite/mindspore_lite
@@ -80,6 +90,10 @@ lite: .lite/mindspore_lite
 	$(BIN)/python -m zipfile -e .lite/mindspore_lite-*.whl .lite
 	rm .lite/mindspore_lite-*.whl
 	$(BIN)/python -m pytest tests/deploy/test_lite.py
+
+# needs cmake and g++; called again, it goes on where it stopped
+lite-check: .lite/mindspore_lite
+	$(BIN)/python -m ms_eff.bench.lite_check
 
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .

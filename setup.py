@@ -24,7 +24,8 @@ setup(
     package_data={
         "ms_eff": [
             *("methods/*/README.md", "report/*.html", "report/*.css", "py.typed"),
-            "deploy/*.cpp",  # compiled where MindSpore Lite is
+            "cleaning/README.md",
+            "deploy/*.yaml",  # what an Ascend 310 is documented to take
         ]
     },
     install_requires=[
@@ -39,6 +40,7 @@ setup(
         "onnxruntime>=1.20",  # verifies exported ONNX
         "scikit-learn>=1.5",  # the embedded digits
         "pillow>=10",  # decodes image folders
+        "psutil>=5.9",  # memory of child processes; mindspore asks for it too
     ],
     extras_require={
         "llm": ["mindformers==1.9.0", "gguf==0.17.1", "tokenizers>=0.22,<0.23"],

@@ -71,6 +71,8 @@ _GQKVA = {"q_index": [0, 0, 0, 1, 1, 1], "kv_index": [0, 1, 2, 0, 1, 2]}
 _CLIPS = {"widths": [4, 6], "num_classes": 5, "frames": 4}
 _R3D = {"width": 4, "num_classes": 5, "frames": 8, "stem": "cifar"}
 _BERT = {"vocab": 2, "positions": 9, "dim": 24, "heads": 3, "hidden": 40, "num_classes": 4}
+_TAUGHT = {"inputs": 8, "classes": 5}
+_LAYERS = {"layers": 2, "dims": [6, 6], "width": 4}
 _GPT2 = {"vocab": 30, "positions": 12, "dim": 24, "depth": 2, "heads": 3}
 # expansion or none, residual or not, strides, kernels
 _MBCONVS = [[8, 8, 3, 1, 1], [8, 12, 5, 2, 3], [12, 12, 3, 1, 2]]
@@ -158,6 +160,32 @@ CASES: tuple[Case, ...] = (
             zero=("*.self.key.bias",),
         )
         for name, pool, depth in (("pooler", "token", 2), ("mean pooling", "mean", 1))
+    ),
+    *(
+        Case(
+            f"distillation, {name}",
+            "taught",
+            Inputs((6, 8)),
+            (Twin("distillation:taught", "torch", {**_TAUGHT, "term": term, "value": value}),),
+            {**_TAUGHT, "term": term, "value": value},
+            smooth=True,
+        )
+        for name, term, value in (
+            ("KL at temperature 2", "divergence", 2.0),
+            ("annealed logits", "squared error", 0.3),
+            ("MATE's disagreement", "disagreement", 1.0),
+        )
+    ),
+    *(
+        Case(
+            f"RAIL, {form}",
+            "distance_of_layers",
+            Inputs((5, 4, 6)),
+            (Twin("distillation:layers", "torch", {**_LAYERS, "form": form}),),
+            {**_LAYERS, "form": form},
+            smooth=True,
+        )
+        for form in ("layerwise", "concatenated")
     ),
     Case(
         "GPT-2",

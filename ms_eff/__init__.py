@@ -17,6 +17,7 @@ _NAMES = {
     "apply_spatiotemporal": "ms_eff.methods.spatiotemporal.surgery",
     "branch": "ms_eff.methods.lowrank.surgery",
     "build_model": "ms_eff.models",
+    "clean_text": "ms_eff.cleaning.clean",
     "convert_attention": "ms_eff.methods.gqkva.surgery",
     "count": "ms_eff.bench.counts",
     "export": "ms_eff.deploy.export",

@@ -1,4 +1,4 @@
-"""The command line: thin; every command takes a YAML config and `key=value` overrides."""
+"""The command line: thin; most commands take a YAML config and `key=value` overrides."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from ms_eff import runtime
 from ms_eff.errors import ConfigError, UserError, VerificationError, first_line
 from ms_eff.train.interrupt import (
     Interrupted,
@@ -91,6 +92,7 @@ def compress(
     found = _load(config, overrides, device)
     if not isinstance(found, Config):
         with _locked(found.output):
+            runtime.prepare(found.device)
             from ms_eff.methods.progressive.family import Family
 
             family = Family(found, _command_line(), fresh=fresh)
@@ -162,6 +164,9 @@ def export(
     stage: Annotated[
         list[str] | None, typer.Option(help="Which models; default: the last one made.")
     ] = None,
+    aipp: Annotated[
+        bool, typer.Option("--aipp", help="Also export/aipp.cfg: an Ascend 310 normalises itself.")
+    ] = False,
 ) -> None:
     """Export to MindIR and ONNX, and verify each file against the live model.
 
@@ -170,7 +175,7 @@ def export(
     from ms_eff.measure import export_run
 
     with _experiment(config, overrides, device) as experiment:
-        for line in export_run(experiment, stage):
+        for line in export_run(experiment, stage, aipp):
             _out().print(line, highlight=False, soft_wrap=True)
 
 
@@ -196,11 +201,102 @@ def report(config: ConfigPath, overrides: Overrides = None) -> None:
 
 
 @app.command()
-def doctor() -> None:
-    """Show what this machine has, what ms-eff wants, and how to get what is missing."""
-    from ms_eff.doctor import checkup
+def clean(
+    inputs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="IN",
+            help="Files, folders of files, or - for standard input; gzip is unpacked.",
+        ),
+    ],
+    output: Annotated[
+        Path, typer.Argument(metavar="OUT", help="File to write; packed if it ends in .gz.")
+    ],
+    min_words: Annotated[int, typer.Option(help="Drop lines of fewer words; 0: keep all.")] = 5,
+    max_symbols: Annotated[
+        float,
+        typer.Option(help="Drop lines with a larger share of symbols in them; 1: keep all."),
+    ] = 0.1,
+    max_line: Annotated[int, typer.Option(help="Drop lines of more bytes.")] = 2**20,
+    html: Annotated[bool, typer.Option(help="Drop lines with HTML tags.")] = True,
+    allow_tag: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME", help="A tag that is none, as unk; give it again for more."),
+    ] = None,
+    duplicates: Annotated[
+        bool, typer.Option(help="Drop lines that are like an earlier one.")
+    ] = True,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes; default: as many as cores.", show_default=False)
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over, forgetting what a stopped call has done.")
+    ] = False,
+) -> None:
+    """Clean a text of one sample a line, of any size, as for pre-training a language model.
 
-    _out().print(checkup())
+    A line is dropped for the first that holds: longer than --max-line, no valid UTF-8, HTML, fewer
+    than --min-words words, too many characters that are no letters, digits or whitespace, or a
+    duplicate: the same length without symbols, the same first four and last four words as a line
+    that was kept. All others are written as they were, in order.
+
+    OUT.report.json counts the reasons. Called again after Ctrl-C, SIGTERM or SIGKILL, the same
+    command goes on where it stopped.
+
+    Example: ms-eff clean raw.txt more/ clean.txt --min-words 8
+    """
+    from ms_eff.cleaning.clean import clean_text
+    from ms_eff.cleaning.report import report_table
+
+    done = clean_text(
+        inputs,
+        output,
+        workers=workers,
+        overwrite=overwrite,
+        fresh=fresh,
+        command=_command_line(),
+        min_words=min_words,
+        max_symbols=max_symbols,
+        max_line=max_line,
+        html=html,
+        allowed_tags=tuple(allow_tag or ()),
+        duplicates=duplicates,
+    )
+    _out().print(report_table(done))
+
+
+@app.command()
+def doctor(
+    graph: Annotated[
+        Path | None, typer.Option(help="An exported .mindir or .onnx to look into instead.")
+    ] = None,
+    target: Annotated[str, typer.Option(help="ascend310 or ascend310p, with --graph.")] = "",
+    json: Annotated[bool, typer.Option("--json", help="As JSON, with --graph.")] = False,
+) -> None:
+    """Show what this machine has, what ms-eff wants, and how to get what is missing.
+
+    With --graph: list every operator of an exported network with its documented support, and what
+    would stop its conversion for an Ascend 310; exit code 1 if anything does.
+
+    Example: ms-eff doctor --graph runs/demo/export/fine-tuned.mindir --target ascend310
+    """
+    if graph is None:
+        if target or json:
+            raise ConfigError("doctor: --target and --json go with --graph FILE")
+        from ms_eff.doctor import checkup
+
+        _out().print(checkup())
+        return
+    from ms_eff.deploy.graph_check import check_graph
+    from ms_eff.report.graph_check import graph_tables
+
+    report = check_graph(graph, target or "ascend310")
+    if json:
+        _out().print_json(data=report.to_dict())
+    else:
+        _out().print(graph_tables(report))
+    raise typer.Exit(int(report.stopped))
 
 
 @app.command()
@@ -250,6 +346,7 @@ def _experiment(
     """An experiment that holds its output folder's lock for as long as the block runs."""
     config = _plain(_load(path, overrides, device), path)
     with _locked(config.output):
+        runtime.prepare(config.device)  # before MindSpore is imported and counts the cores
         from ms_eff.experiment import Experiment
 
         yield Experiment(config, _command_line(), fresh=fresh)
@@ -279,7 +376,14 @@ def _plain(config: Config | FamilyConfig, path: Path) -> Config:
 
 
 def _command_line() -> str:
-    return shlex.join(["ms-eff", *sys.argv[1:]])
+    """Return what the user called: a launcher's worker was called by the launcher."""
+    own = shlex.join(["ms-eff", *sys.argv[1:]])
+    return os.environ.get(runtime.COMMAND_VARIABLE, own)
+
+
+def _again() -> str:
+    """Return the command that goes on, which is not the one that forgets everything."""
+    return shlex.join(["ms-eff", *(word for word in sys.argv[1:] if word != "--fresh")])
 
 
 def _out() -> Console:
@@ -305,7 +409,7 @@ def main() -> None:
     except VerificationError as error:
         _fail(" ".join(str(error).split()), 1)
     except (Interrupted, Stopped) as stop:
-        _fail(f"{stop}; resume with: {_command_line()}", stop.code)
+        _fail(f"{stop}; resume with: {_again()}", stop.code)
     except Exception as error:
         if debug:
             traceback.print_exc()

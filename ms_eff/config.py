@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, field_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from ms_eff.data.settings import DataSettings
 from ms_eff.errors import ConfigError, UserError, nearest
@@ -84,6 +84,16 @@ class Config(Section):
     methods: tuple[dict[str, Any], ...] = ()
     bench: BenchSettings = BenchSettings()
     export: ExportSettings = ExportSettings()
+
+    @model_validator(mode="after")
+    def _cache_has_a_graph(self) -> Self:
+        blocks = [block for block in (self.pretrain, self.train) if block]
+        if self.device.cache and any(block.sink for block in blocks):
+            raise ValueError(
+                "device.cache keeps steps that the host starts; with train.sink the device does: "
+                "drop one"
+            )
+        return self
 
     def method_settings(self) -> list[tuple[str, Section]]:
         """Return (name, validated settings) of each method, in order."""

@@ -37,16 +37,27 @@ from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue
 from ms_eff.train.tasks import task_of
 from ms_eff.train.trainer import Trainer
+from ms_eff.train.workers import wait_for_all
 
 __all__ = ["Experiment"]
 
+_TOGETHER = "samples_a_step"
+
 # what may change between two calls on the same folder without making it another run
 _LOGGING = dict.fromkeys(
-    ("log_every", "tensorboard", "save_every", "save_every_steps", "keep"), True
+    (
+        *("log_every", "tensorboard", "save_every", "save_every_steps", "keep"),
+        *("sink_size", "recompute"),
+    ),
+    True,
 )
 _FREE: dict[str, Any] = {
     **dict.fromkeys(("output", "bench", "export", "device"), True),
-    "data": {"root": True, "workers": True, "eval_batch_size": True},
+    "data": dict.fromkeys(
+        # the samples of a step are bound by `_TOGETHER`, however the workers share them
+        ("root", "workers", "eval_batch_size", "batch_size", "global_batch_size"),
+        True,
+    ),
     "pretrain": _LOGGING,
     "train": _LOGGING,
 }
@@ -65,8 +76,11 @@ class Experiment:
     def __init__(
         self, config: Config, command: str, console: Console | None = None, fresh: bool = False
     ) -> None:
-        self.config, self.command = config, command
+        self.command = command
         self.worker = runtime.setup(config.device)
+        self.config = config = config.model_copy(
+            update={"data": config.data.for_workers(self.worker.size)}
+        )
         runtime.set_seed(config.seed)
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
         self.folder = config.output
@@ -85,6 +99,9 @@ class Experiment:
         self.methods: list[Method] = [
             method_class(name)(settings, config.seed) for name, settings in config.method_settings()
         ]
+        if config.pretrain is not None or config.model.weights is not None:
+            for method in self.methods:
+                method.dense = self._model_path("dense")
         check_conflicts(self.methods, config.train.time_budget is not None)
         check_task(self.methods, self.data.task)
 
@@ -231,6 +248,7 @@ class Experiment:
             description=description,
             methods=methods,
             console=self.console,
+            cache=self.config.device.cache,
         ).fit()
 
     def _keep(
@@ -291,16 +309,20 @@ class Experiment:
     def _claim(self, fresh: bool) -> None:
         """Refuse a folder made with other settings; forget it if asked to."""
         record, settings = self._record()
-        if fresh and record.exists() and self.worker.rank == 0:
-            for name in ("models", "pretrain", "train", "export"):
-                shutil.rmtree(self.folder / name, ignore_errors=True)
-            (self.folder / "results.json").unlink(missing_ok=True)
-            record.unlink()
+        if fresh:
+            if record.exists() and self.worker.rank == 0:
+                for name in ("models", "pretrain", "train", "export"):
+                    shutil.rmtree(self.folder / name, ignore_errors=True)
+                (self.folder / "results.json").unlink(missing_ok=True)
+                record.unlink()
+            wait_for_all()  # none reads what the first is still deleting
         elif record.exists() and self._holds_something():
-            changed = difference(_bound(_read_record(record)), settings)
+            changed = difference(_made_with(_read_record(record), self.worker.size), settings)
             if changed:
+                same = f"; data.global_batch_size={changed.split()[1]} keeps a step as it was"
                 raise ConfigError(
-                    f"output = {self.folder}: made with other settings ({changed}); "
+                    f"output = {self.folder}: made with other settings ({changed}"
+                    f"{same if _TOGETHER in changed else ''}); "
                     "choose another output=FOLDER, or --fresh to start over"
                 )
 
@@ -314,7 +336,9 @@ class Experiment:
 
     def _record(self) -> tuple[Path, dict[str, Any]]:
         """Return where the settings of this folder are kept, and what they are now."""
-        return self.folder / "config.json", _bound(self.config.to_dict())
+        settings = _bound(self.config.to_dict())
+        settings["data"][_TOGETHER] = self.config.data.batch_size * self.worker.size
+        return self.folder / "config.json", settings
 
     def _sign(self) -> None:
         """Mark the folder as made with these settings; from here on it holds something."""
@@ -335,10 +359,23 @@ def _bound(settings: Any, free: Any = _FREE) -> Any:
     }
 
 
-def _read_record(path: Path) -> Any:
+def _made_with(record: dict[str, Any], workers: int) -> dict[str, Any]:
+    """Return what a folder's record binds; keys that came later have their defaults."""
+    defaults = TrainSettings().model_dump(mode="json")
+    found = dict(record)
+    for block in ("train", "pretrain"):
+        if isinstance(found.get(block), dict):
+            found[block] = {**defaults, **found[block]}
+    bound = _bound(found)
+    batch = record.get("data", {}).get("batch_size", 0)
+    bound.setdefault("data", {}).setdefault(_TOGETHER, batch * workers)
+    return bound
+
+
+def _read_record(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(
             f"{path}: damaged ({error}); choose another output=FOLDER, or --fresh to start over"
         ) from error

@@ -13,6 +13,7 @@ from ms_eff.bench.layers import network_dtype, network_work
 from ms_eff.bench.replaced import layer_latencies
 from ms_eff.bench.steps import plain_step
 from ms_eff.bench.whole import network_timing
+from ms_eff.deploy.aipp import write_aipp
 from ms_eff.deploy.export import export
 from ms_eff.deploy.folding import fold_norms, norms_left
 from ms_eff.deploy.inputs import InputSpec
@@ -122,14 +123,24 @@ def ranks_run(experiment: Experiment) -> str:
     )
 
 
-def export_run(experiment: Experiment, stages: Sequence[str] | None) -> Iterator[str]:
+def export_run(
+    experiment: Experiment, stages: Sequence[str] | None, aipp: bool = False
+) -> Iterator[str]:
     """Export the run's models; yield a line a file. Default: the last model made.
 
+    Args:
+        experiment: the run.
+        stages: which models.
+        aipp: first write `export/aipp.cfg`, by which an Ascend 310 normalises pictures itself.
+
     Raises:
-        ConfigError: no such stage.
+        ConfigError: no such stage, or AIPP for samples that are no pictures.
         VerificationError: a file does not reproduce its model; it is not written.
     """
     models = dict(experiment.saved_models())
+    if aipp:
+        data, path = experiment.data, experiment.folder / "export" / "aipp.cfg"
+        yield f"{write_aipp(path, data.mean, data.std, data.image_shape)}: for bytes as input"
     for stage in stages or list(models)[-1:]:
         if stage not in models:
             known = ", ".join(models)

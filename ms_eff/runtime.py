@@ -1,7 +1,7 @@
 """The device, and all that has to be settled before MindSpore starts: the only file that knows it.
 
-`prepare_cpu` chooses the CPU kernels through one environment variable, so it must run before the
-first operator does; `setup` selects device and mode; `distributed` joins a job started by `msrun`.
+`prepare` settles what the environment decides, before MindSpore is imported; `setup` selects device
+and mode, and joins a job that `ascend_scripts/train.sh` or `msrun` started.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import platform
 import socket
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -16,19 +17,29 @@ from typing import Literal
 from pydantic import Field
 
 from ms_eff.errors import SetupError
+from ms_eff.hccl import HcclSettings
 from ms_eff.section import Section
 
 __all__ = [
+    "COMMAND_VARIABLE",
+    "LOCAL_WORKERS_VARIABLE",
     "DeviceSettings",
     "Worker",
     "close_gradients",
+    "core_share",
     "cpu_has_avx512",
+    "prepare",
     "prepare_cpu",
     "set_seed",
     "setup",
 ]
 
 ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
+# set by the launcher for its workers: the call that resumes the job; how many workers a host has
+COMMAND_VARIABLE = "MS_EFF_COMMAND"
+LOCAL_WORKERS_VARIABLE = "MS_EFF_LOCAL_WORKERS"
+
+_bound = False
 
 
 class DeviceSettings(Section):
@@ -40,12 +51,25 @@ class DeviceSettings(Section):
         isa: CPU only. `avx2` avoids oneDNN's reference convolutions on AVX-512 machines, which are
             some 50 times slower; `native` is better for networks without convolutions; `auto` is
             `avx2` where the CPU has AVX-512. A value of ONEDNN_MAX_CPU_ISA in the environment wins.
+        device_id: the card, where one process runs; workers of a job take theirs by rank.
+        bind: CPU cores of each worker. `share` gives the workers of a host runs of cores of one
+            length; `numa` leaves it to MindSpore, which on Ascend goes by the card's NUMA node.
+        cache: folder that keeps the first training step a process compiles, for later processes
+            with the same network, settings and code; null compiles anew. Not with `train.sink`.
+        hccl: collective communication on Ascend.
     """
 
     target: Literal["auto", "ascend", "gpu", "cpu"] = "auto"
     mode: Literal["graph", "pynative"] = "graph"
     isa: Literal["auto", "avx2", "native"] = "auto"
     device_id: int | None = Field(None, ge=0)
+    bind: Literal["none", "share", "numa"] = "none"
+    cache: Path | None = None
+    hccl: HcclSettings = HcclSettings()
+
+    def environment(self) -> dict[str, str]:
+        """Return the variables that have to be set before MindSpore starts, other than the ISA."""
+        return self.hccl.environment()
 
 
 @dataclass(frozen=True)
@@ -75,20 +99,67 @@ def prepare_cpu(isa: str = "auto") -> str:
     return os.environ.get(ISA_VARIABLE, "native")
 
 
+def prepare(device: DeviceSettings) -> None:
+    """Settle kernels, variables and cores; best before MindSpore is imported, and called once."""
+    prepare_cpu(device.isa)
+    for name, value in device.environment().items():
+        os.environ.setdefault(name, value)
+    _take_share(device)
+
+
+def core_share(cores: Sequence[int], place: int, workers: int) -> list[int]:
+    """Return the cores of one worker: equal runs, in order; all where there are too few.
+
+    >>> core_share([0, 1, 2, 3, 4], place=1, workers=2)
+    [2, 3]
+    >>> core_share([0], place=1, workers=2)
+    [0]
+    """
+    each = len(cores) // workers
+    return list(cores[place * each : (place + 1) * each]) if each else list(cores)
+
+
+def _take_share(device: DeviceSettings) -> None:
+    global _bound
+    workers = int(os.environ.get(LOCAL_WORKERS_VARIABLE, os.environ.get("MS_WORKER_NUM", "1")))
+    is_worker = os.environ.get("MS_ROLE") == "MS_WORKER"
+    if _bound or device.bind != "share" or not is_worker or workers == 1:
+        return
+    place = int(os.environ.get("DEVICE_ID", "0"))
+    os.sched_setaffinity(0, core_share(sorted(os.sched_getaffinity(0)), place, workers))
+    _bound = True
+
+
+def _bind_by_numa() -> None:
+    global _bound
+    if not _bound:
+        import mindspore as ms
+
+        ms.runtime.set_cpu_affinity(True)
+        _bound = True
+
+
 def setup(device: DeviceSettings) -> Worker:
-    """Select device and mode, and join the job if `msrun` started this process.
+    """Select device and mode, and join the job if a launcher started this process.
 
     Raises:
         SetupError: the wanted device is not there, or the scheduler's port is taken.
     """
-    prepare_cpu(device.isa)
+    prepare(device)
     import mindspore as ms
 
+    if device.device_id is not None and "MS_ROLE" in os.environ:
+        raise SetupError(
+            f"device.device_id = {device.device_id}: workers of a job take cards by their rank; "
+            "leave it out"
+        )
     target = _target(device.target)
     ms.set_context(mode=ms.GRAPH_MODE if device.mode == "graph" else ms.PYNATIVE_MODE)
     # the update is unrolled over the weights: a ResNet-50 with its 161 passes the default of 1000
     ms.set_recursion_limit(10_000)
     _select(target, device.device_id)
+    if device.bind == "numa" and os.environ.get("MS_ROLE") != "MS_SCHED":
+        _bind_by_numa()
     return _join_job()
 
 
@@ -173,7 +244,7 @@ def _check_port(host: str, port: str | None) -> None:
             probe.bind((host, int(port or 8118)))
         except OSError as error:
             raise SetupError(
-                f"msrun --master_port: port {port} of {host} cannot be used "
+                f"--master-port (msrun's --master_port): port {port} of {host} cannot be used "
                 f"({error.strerror}); choose a free one"
             ) from error
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import resource
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from ms_eff import runtime
+from ms_eff import cli, runtime
 
 runtime.prepare_cpu()
 # mindformers writes its log to the working directory unless told otherwise
@@ -41,3 +42,24 @@ def small_disk() -> Callable[[int], AbstractContextManager[None]]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
 
     return limit
+
+
+@pytest.fixture
+def call(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Callable[..., tuple[int, str, str]]:
+    """Run `ms-eff` in this process: (exit code, standard output, standard error)."""
+    monkeypatch.setattr(cli, "own_signals", lambda: None)  # pytest keeps its own Ctrl-C
+    monkeypatch.setenv("COLUMNS", "160")
+
+    def run(*words: object) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["ms-eff", *map(str, words)])
+        code = 0
+        try:
+            cli.main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run

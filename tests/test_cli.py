@@ -14,7 +14,6 @@ import pytest
 from safetensors.numpy import load_file
 
 import ms_eff
-from ms_eff import cli
 from ms_eff.methods.lowrank.profile import read_profiles
 from ms_eff.train.interrupt import lock_folder
 
@@ -27,24 +26,6 @@ train: {epochs: 1, lr: 0.02, save_every_steps: 5}
 methods: [{lowrank: {params: 0.6}}]
 bench: {batch_size: 4, runs: 3, warmup: 1}
 """
-
-
-@pytest.fixture
-def call(monkeypatch, capsys):
-    """Run `ms-eff` in this process: (exit code, standard output, standard error)."""
-    monkeypatch.setattr(cli, "own_signals", lambda: None)  # pytest keeps its own Ctrl-C
-    monkeypatch.setenv("COLUMNS", "160")
-
-    def run(*words):
-        monkeypatch.setattr(sys, "argv", ["ms-eff", *map(str, words)])
-        code = 0
-        try:
-            cli.main()
-        except SystemExit as end:
-            code = int(end.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
 
 
 def write_config(folder: Path, text: str = CONFIG) -> Path:
@@ -84,10 +65,11 @@ def test_the_whole_job(call, tmp_path):
     assert f"accuracy {stages['dense']['accuracy']:.4f}" in said
 
     assert call("bench", config)[0] == 0
-    code, said, told = call("export", config)
+    code, said, told = call("export", config, "--aipp")
     assert code == 0, told
     assert said.count("verified") == 2
     assert sorted(p.name for p in (run / "export").glob("*.*") if p.suffix != ".json") == [
+        "aipp.cfg",
         "fine-tuned.mindir",
         "fine-tuned.onnx",
     ]

@@ -49,6 +49,54 @@ def test_a_device_cannot_be_chosen_after_the_fact():
         runtime.setup(DeviceSettings(target="cpu", device_id=0))
 
 
+def test_hccl_settings_become_variables_and_the_users_own_win(monkeypatch):
+    for name in ("HCCL_BUFFSIZE", "HCCL_EXEC_TIMEOUT", "HCCL_DETERMINISTIC"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HCCL_EXEC_TIMEOUT", "60")
+    hccl = {"buffer": 400, "exec_timeout": 3600, "deterministic": False}
+    runtime.prepare(DeviceSettings(hccl=hccl))
+    found = {k: v for k, v in os.environ.items() if k.startswith("HCCL_")}
+    assert found["HCCL_BUFFSIZE"] == "400"
+    assert found["HCCL_EXEC_TIMEOUT"] == "60"
+    assert found["HCCL_DETERMINISTIC"] == "false"
+    for name in ("HCCL_BUFFSIZE", "HCCL_DETERMINISTIC"):
+        monkeypatch.delenv(name)
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "shares"),
+    [
+        ([0, 1, 2, 3], 2, [[0, 1], [2, 3]]),
+        ([4, 6, 8], 2, [[4], [6]]),
+        ([5], 2, [[5], [5]]),
+    ],
+)
+def test_workers_of_a_host_share_its_cores(cores, workers, shares):
+    assert [runtime.core_share(cores, place, workers) for place in range(workers)] == shares
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="one core has nothing to share")
+def test_a_worker_runs_on_its_share_of_the_cores():
+    code = (
+        "import os; from ms_eff import runtime; "
+        "runtime.prepare(runtime.DeviceSettings(bind='share')); "
+        "runtime.prepare(runtime.DeviceSettings(bind='share')); "
+        "print(sorted(os.sched_getaffinity(0)))"
+    )
+    job = {"MS_ROLE": "MS_WORKER", "DEVICE_ID": "1", runtime.LOCAL_WORKERS_VARIABLE: "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env={**os.environ, **job}, capture_output=True, text=True
+    )
+    cores = sorted(os.sched_getaffinity(0))
+    assert done.stdout.strip() == str(runtime.core_share(cores, 1, 2))
+
+
+def test_workers_of_a_job_may_not_all_take_one_card(monkeypatch):
+    monkeypatch.setenv("MS_ROLE", "MS_WORKER")
+    with pytest.raises(SetupError, match=r"device\.device_id = 3: .*by their rank"):
+        runtime.setup(DeviceSettings(target="cpu", device_id=3))
+
+
 def test_a_taken_scheduler_port_is_one_clear_error(monkeypatch):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))

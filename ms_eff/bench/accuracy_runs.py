@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from ms_eff.errors import ConfigError, UserError
-from ms_eff.section import Section
+from ms_eff.section import Section, first_mistake
 from ms_eff.train.interrupt import Interrupted, Stopped, lock_folder, raising_stop
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ def changed_size(size: AnySize, changes: Mapping[str, Any]) -> AnySize:
     try:
         return type(size)(**{**dict(size), **said})
     except ValidationError as error:
-        first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
-        reason = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-        raise ConfigError(f"{key} = {first['input']!r}: {reason}") from error
+        raise ConfigError(first_mistake(error)) from error
 
 
 def data_block(where: str) -> dict[str, Any]:

@@ -8,7 +8,6 @@ row is saved at once; the same command goes on where it stopped.
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import shlex
 import statistics
@@ -16,9 +15,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from ms_eff.bench.accuracy_runs import call, changed_size, measure_missing
 from ms_eff.bench.gpt2_truncation_sizes import (
@@ -30,10 +27,10 @@ from ms_eff.bench.gpt2_truncation_sizes import (
     Case,
     Size,
     cases,
-    training,
+    peak_lr,
 )
+from ms_eff.bench.language_runs import texts_of, trained
 from ms_eff.bench.rows import Rows
-from ms_eff.errors import DataError
 from ms_eff.runtime import DeviceSettings, setup
 from ms_eff.train.interrupt import own_signals
 
@@ -178,48 +175,24 @@ class _Bench:
 
     def _train(self, case: Case, network: nn.Cell) -> dict[str, Any]:
         """Train to the end, or take up what an earlier call did; return the last epoch's row."""
-        from ms_eff.train.feed import Feed
-        from ms_eff.train.trainer import Trainer
-
-        steps = self.size.teacher_steps if case.arm == TEACHER else self.size.steps
-        epochs = math.ceil(steps * self.size.batch / len(self.data.train))
-        share = _share(case.seed, steps // epochs * self.size.batch)
-        depth = self.size.depth if case.arm == TEACHER else self.size.keep
-        description = {"model": {"name": "gpt2", "args": self._numbers(depth)}, "plans": []}
-        return Trainer(
+        teacher = case.arm == TEACHER
+        return trained(
             network,
-            Feed(self.data, self.settings, case.seed),
-            training(case, self.size, epochs),
+            self.data,
+            self.settings,
             self.work / case.folder,
-            description=description,
-            methods=[share],
+            steps=self.size.teacher_steps if teacher else self.size.steps,
+            lr=peak_lr(case, self.size),
+            seed=case.seed,
+            numbers=self._numbers(self.size.depth if teacher else self.size.keep),
             console=self.console,
-        ).fit()[-1]
+        )
 
     def _perplexity(self, network: nn.Cell) -> float:
         from ms_eff.train.feed import Feed
 
         found = self.task.evaluate(network, Feed(self.data, self.settings).test())
         return found.measures()["perplexity"]
-
-
-def _share(seed: int, size: int) -> Any:
-    """Return a method that lets an epoch see so many blocks, drawn by seed and epoch."""
-    from ms_eff.data.randomness import Stream, generator
-    from ms_eff.methods.base import Method
-    from ms_eff.section import Section
-
-    class Share(Method):
-        name: ClassVar[str] = "share"
-
-        def subset_size(self, epoch: int, blocks: int) -> int:
-            return min(size, blocks)
-
-        def subset(self, epoch: int, indices: np.ndarray) -> np.ndarray:
-            rng = generator(Stream.SUBSET, seed, epoch)
-            return np.sort(rng.choice(indices, min(size, len(indices)), replace=False))
-
-    return Share(Section(), seed)
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -255,18 +228,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         setup(DeviceSettings(isa="native"))  # no convolution anywhere
         changes = {name: getattr(options, name) for name in _CHANGES}
         size = changed_size(SIZES[options.size], changes)
-        rows = run(size, _texts(options.text), options.work, options.output, command, console)
+        rows = run(size, texts_of(options.text), options.work, options.output, command, console)
         console.print(table(rows), highlight=False)
 
     return call("gpt2_truncation", command, options.work, job)
-
-
-def _texts(paths: Sequence[Path]) -> list[Path]:
-    """Return the files named, and the .txt files of folders, by name."""
-    found = [f for p in paths for f in (sorted(p.glob("*.txt")) if p.is_dir() else [p])]
-    if not found:
-        raise DataError(f"--text {' '.join(map(str, paths))}: no .txt file there")
-    return found
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -12,9 +12,8 @@ from pydantic import Field, model_validator
 from ms_eff.bench.rows import Kind
 from ms_eff.methods.truncation.core import RULES, chosen_blocks
 from ms_eff.section import Section
-from ms_eff.train.settings import TrainSettings
 
-__all__ = ["ARMS", "KIND", "SCRATCH", "SIZES", "TEACHER", "Case", "Size", "cases", "training"]
+__all__ = ["ARMS", "KIND", "SCRATCH", "SIZES", "TEACHER", "Case", "Size", "cases", "peak_lr"]
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -110,19 +109,6 @@ def cases(size: Size) -> Iterator[Case]:
             yield Case(arm, seed)
 
 
-def training(case: Case, size: Size, epochs: int) -> TrainSettings:
-    """Return how a row's network is trained: AdamW, a short warm-up, a cosine to 0."""
-    fresh = case.arm in (TEACHER, SCRATCH)
-    return TrainSettings(
-        epochs=epochs,
-        optimizer="adamw",
-        lr=size.lr if fresh else size.tuning_lr,
-        betas=(0.9, 0.95),
-        weight_decay=0.1,
-        schedule="cosine",
-        warmup_epochs=0.05 * epochs,
-        clip_norm=1.0,
-        eval_every=epochs,
-        save_every_steps=200,
-        keep=1,
-    )
+def peak_lr(case: Case, size: Size) -> float:
+    """Return the learning rate of a row: new weights take more."""
+    return size.lr if case.arm in (TEACHER, SCRATCH) else size.tuning_lr

@@ -22,7 +22,7 @@ from ms_eff.bench.against_torch import ratio_row, told, torch_step
 from ms_eff.bench.timers import compare
 from ms_eff.errors import SetupError
 from ms_eff.files import replacing
-from ms_eff.runtime import prepare_cpu
+from ms_eff.runtime import DeviceSettings, setup
 
 __all__ = ["LIMIT", "main", "measure"]
 
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--form", choices=("baseline", "competition"), default="baseline")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args(arguments)
-    prepare_cpu()
+    setup(DeviceSettings())
     try:
         found = measure(
             width=options.width, batch=options.batch, form=options.form, runs=options.runs

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from ms_eff.bench.accuracy_runs import call, changed_size, measure_missing, training_seconds
 from ms_eff.bench.rows import Rows
+from ms_eff.bench.sst2 import held_out_accuracy
 from ms_eff.bench.swiftlearn_sizes import (
     KIND,
     SIZES,
@@ -33,8 +34,6 @@ from ms_eff.train.interrupt import own_signals
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-    from ms_eff.experiment import Experiment
 
 __all__ = ["main", "measure", "run"]
 
@@ -106,7 +105,7 @@ def measure(
     second = "dev" if case.task == "sst2" else "test"
     return {
         f"{second}_accuracy": found["accuracy"],
-        **({"test_accuracy": _test_accuracy(done, stage)} if case.task == "sst2" else {}),
+        **({"test_accuracy": held_out_accuracy(done, stage)} if case.task == "sst2" else {}),
         "train_samples": samples,
         "samples_trained": report.get("samples_trained", size.epochs * samples),
         "samples_evaluated": report.get("samples_evaluated", 0),
@@ -124,19 +123,6 @@ def _compiling(case: Case, seconds: Sequence[float]) -> float:
     """Return what the first epoch takes longer than another one on everything."""
     other = seconds[-1] if case.policy in ("full", "infobatch") else seconds[WARMUP - 1]
     return max(seconds[0] - other, 0.0)
-
-
-def _test_accuracy(done: Experiment, stage: str) -> float:
-    """Score the trained network on SST-2's test sentences, which training never asks for."""
-    from ms_eff.data.pipeline import batches
-    from ms_eff.data.text import load_split
-    from ms_eff.train.evaluate import evaluate
-
-    settings = done.config.data
-    split = load_split(settings, "test.tsv", settings.test_limit, classes=done.data.classes)
-    model = dict(done.saved_models())[stage]
-    rows = batches(split, batch_size=settings.eval_batch_size or 64, train=False)
-    return evaluate(model, rows.create_tuple_iterator(num_epochs=1)).accuracy
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

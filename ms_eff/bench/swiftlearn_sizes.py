@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from ms_eff.bench import sst2
 from ms_eff.bench.accuracy_runs import data_block
 from ms_eff.bench.rows import Kind
 from ms_eff.config import Config
@@ -129,8 +130,7 @@ def make_config(case: Case, size: Size, where: Mapping[str, Path], output: Path)
     """
     settings = POLICIES[case.policy]
     method = {"keep": case.keep, "warmup_epochs": WARMUP, **(settings or {})}
-    make = _sst2 if case.task == "sst2" else _cifar10
-    blocks = make(size, where)
+    blocks = sst2.blocks(where) if case.task == "sst2" else _cifar10(size, where)
     limits = {"train_limit": size.train_samples, "test_limit": size.test_samples}
     return Config(
         output=output,
@@ -144,31 +144,6 @@ def make_config(case: Case, size: Size, where: Mapping[str, Path], output: Path)
         },
         methods=() if settings is None else ({"swiftlearn": method},),
     )  # fmt: skip
-
-
-def _sst2(size: Size, where: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
-    return {
-        "device": {"isa": "native"},
-        "model": {
-            "name": "minilm_l6", "weights": where["minilm"] / "model.safetensors", "dropout": 0.1
-        },
-        "data": {
-            "name": "text",
-            "root": where["data"],
-            "tokenizer": where["minilm"] / "tokenizer.json",
-            "test_file": "dev.tsv",
-            "buckets": (16, 32, 48),
-            "eval_batch_size": 64,
-        },
-        "train": {
-            "optimizer": "adamw",
-            "lr": 1e-4,
-            "weight_decay": 0.01,
-            "schedule": "linear",
-            "warmup_epochs": 0.5,
-            "clip_norm": 1.0,
-        },
-    }  # fmt: skip
 
 
 def _cifar10(size: Size, where: Mapping[str, Path]) -> dict[str, dict[str, Any]]:

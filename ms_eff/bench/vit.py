@@ -22,7 +22,7 @@ from ms_eff.bench.against_torch import ratio_row, told, torch_step
 from ms_eff.bench.timers import Comparison, compare
 from ms_eff.errors import SetupError
 from ms_eff.files import replacing
-from ms_eff.runtime import prepare_cpu
+from ms_eff.runtime import DeviceSettings, setup
 
 __all__ = ["LIMITS", "main", "measure"]
 
@@ -92,7 +92,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--runs", type=int, default=20)
     options = parser.parse_args(arguments)
-    prepare_cpu("native")  # the ViT has no convolution: it is better off with every instruction
+    # graph mode; the ViT has no convolution: it is better off with every instruction
+    setup(DeviceSettings(isa="native"))
     found = measure(
         options.model, batch=options.batch, runs=options.runs, image_size=options.image_size
     )

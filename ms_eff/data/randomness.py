@@ -27,6 +27,7 @@ class Stream(IntEnum):
     SYNTHETIC = 3
     MOTION = 4
     SUBSET = 5
+    DISTILLATION = 6
 
 
 def generator(stream: Stream, seed: int, epoch: int = 0, sample: int = 0) -> np.random.Generator:

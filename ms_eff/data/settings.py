@@ -102,6 +102,8 @@ class DataSettings(Section):
         image_size: side in pixels; a multiple of 8 for digits, of 32 for CIFAR-10.
         interpolation: `digits`, `cifar10`: how to enlarge.
         batch_size: per worker.
+        global_batch_size: of all workers together, in place of `batch_size`: a job does the same
+            steps, and can be resumed, on any number of workers that divides it.
         eval_batch_size: per worker; null: as `batch_size`.
         augment: of training images. `flip`: mirrored at random; `crop_flip`: shifted by up to an
             eighth of the side (4 pixels at 32) and mirrored, for image folders a random crop of the
@@ -148,6 +150,7 @@ class DataSettings(Section):
     image_size: int = Field(8, ge=1)
     interpolation: Literal["nearest", "bilinear"] | None = None
     batch_size: int = Field(64, ge=1)
+    global_batch_size: int | None = Field(None, ge=1)
     eval_batch_size: int | None = Field(None, ge=1)
     augment: Augment = "none"
     train_limit: int | None = Field(None, ge=1)
@@ -225,6 +228,22 @@ class DataSettings(Section):
                 f"data.text_column: columns {list(columns)}: give all by name (the table has a "
                 "header) or all by number (it has none)"
             )
+
+    def for_workers(self, workers: int) -> DataSettings:
+        """Return the settings with the batch that each of so many workers takes.
+
+        >>> DataSettings(global_batch_size=128).for_workers(4).batch_size
+        32
+        """
+        whole = self.global_batch_size
+        if whole is None:
+            return self
+        if whole % workers:
+            raise ConfigError(
+                f"data.global_batch_size = {whole}: {workers} workers cannot share it out; give a "
+                f"multiple of {workers}, or another number of workers"
+            )
+        return self.model_copy(update={"batch_size": whole // workers})
 
     @property
     def image_channels(self) -> int:

@@ -13,6 +13,7 @@ from mindspore import Tensor, nn
 
 from ms_eff.bench.modes import execution_mode, inference
 from ms_eff.deploy.inputs import InputSpec
+from ms_eff.deploy.onnx_rewrite import rewrite
 from ms_eff.deploy.operators import ExportError, explain
 from ms_eff.deploy.substitutes import substituted
 
@@ -81,6 +82,8 @@ def _written(folder: Path, stem: str, format: str) -> Path:
         if (folder / name).is_file() and (folder / name).stat().st_size > 0:
             for part in folder.rglob("*"):  # the exporter leaves its files read-only
                 part.chmod(0o755 if part.is_dir() else 0o644)
+            if format == "onnx":
+                rewrite(folder / name)
             return folder / name
     raise ExportError(f"{folder.parent}: the exporter wrote nothing there; is the disk full?")
 

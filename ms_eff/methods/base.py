@@ -11,11 +11,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-from mindspore import Tensor, nn
+from mindspore import Parameter, Tensor, nn
 
 from ms_eff.section import Section
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from ms_eff.data.base import Split
+    from ms_eff.runtime import Worker
+    from ms_eff.train.evaluate import Scored
+    from ms_eff.train.settings import TrainSettings
     from ms_eff.train.step import Step
 
 __all__ = ["EpochEnd", "Method", "ModelContext", "RunStart", "StepBegin", "StepEnd"]
@@ -51,6 +57,10 @@ class RunStart:
         counted: how many of so many samples an epoch really trains on (`data.drop_last`).
         show: a training sample for the report: `{"text": ...}` or `{"png": base64}`.
         tell: says a line to the user.
+        model: the network in training, other methods' changes included.
+        split: the training samples.
+        worker: this process's place among several.
+        settings: how the run trains.
     """
 
     labels: np.ndarray
@@ -59,6 +69,10 @@ class RunStart:
     counted: Callable[[int], int]
     show: Callable[[int], dict[str, str]]
     tell: Callable[[str], None]
+    model: nn.Cell
+    split: Split
+    worker: Worker
+    settings: TrainSettings
 
 
 @dataclass(frozen=True)
@@ -101,12 +115,17 @@ class EpochEnd:
         epochs: how many there will be.
         model: the network in training.
         predict: runs the model in inference mode over given training indices -> (n, C) logits.
+        score: of the evaluation after the epoch, or None if there was none.
+        restart: makes the optimiser forget its moments, for a loss that has nothing to do with the
+            one before.
     """
 
     epoch: int
     epochs: int
     model: nn.Cell
     predict: Callable[[np.ndarray], np.ndarray]
+    score: Scored | None
+    restart: Callable[[], None]
 
 
 @dataclass
@@ -121,6 +140,8 @@ class Method:
         report: set by `change_model` or `on_train_end`: JSON for results and the HTML report, or
             None.
         epochs: set by the trainer before anything else: how many epochs the run has.
+        dense: set by the experiment: where the checkpoint of the network before any method will lie
+            once training starts, or None if the run makes none.
     """
 
     settings: Section
@@ -128,6 +149,7 @@ class Method:
     plan: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
     epochs: int = 0
+    dense: Path | None = None
 
     # of the class: the key in a config; what results call the changed model; names of methods
     # that it cannot be combined with; whether it watches every step (turns sinking off); whether it
@@ -143,6 +165,14 @@ class Method:
     def excludes(self) -> Sequence[str]:
         """Return the names of methods that it cannot be combined with, as it is set."""
         return self.conflicts
+
+    def watches(self) -> bool:
+        """Tell whether it watches every step, as it is set."""
+        return self.watches_steps
+
+    def counts(self) -> bool:
+        """Tell whether it counts on a number of epochs, as it is set."""
+        return self.counts_epochs
 
     def on_start(self, run: RunStart) -> None:
         """Look at the run before its first step, or before it is resumed."""
@@ -161,6 +191,10 @@ class Method:
         return model
 
     # 2. the step
+    def own_weights(self) -> Sequence[Parameter]:
+        """Return what is trained beside the network and not part of it (asked after `on_start`)."""
+        return ()
+
     def phase(self, epoch: int) -> str:
         """Name the compiled step that epoch needs; equal names share one compilation."""
         return ""
@@ -171,10 +205,10 @@ class Method:
 
     # 3. step and epoch ends
     def on_step_begin(self, event: StepBegin) -> None:
-        """Prepare for one step (only if `watches_steps`)."""
+        """Prepare for one step (only if it `watches`)."""
 
     def on_step_end(self, event: StepEnd) -> None:
-        """Look at one step (only if `watches_steps`)."""
+        """Look at one step (only if it `watches`)."""
 
     def on_epoch_end(self, event: EpochEnd) -> None:
         """Act between two epochs."""

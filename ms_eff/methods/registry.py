@@ -15,6 +15,10 @@ __all__ = ["METHODS", "check_conflicts", "check_task", "method_class", "settings
 
 # settings modules import no mindspore, so that a config is checked before anything heavy starts
 METHODS: dict[str, tuple[str, str]] = {
+    "distillation": (
+        "ms_eff.methods.distillation.settings:DistillationSettings",
+        "ms_eff.methods.distillation.method:Distillation",
+    ),
     "gqkva": (
         "ms_eff.methods.gqkva.settings:GQKVASettings",
         "ms_eff.methods.gqkva.method:GQKVA",
@@ -70,7 +74,7 @@ def method_class(name: str) -> type[Method]:
 def check_conflicts(methods: list[Method], time_budget: bool = False) -> None:
     """Refuse two methods that cannot work together, or one and a time budget, naming both."""
     for first in methods:
-        if time_budget and first.counts_epochs:
+        if time_budget and first.counts():
             raise ConfigError(
                 f"train.time_budget: '{first.name}' counts on a number of epochs, which a time "
                 "budget leaves open; drop one"

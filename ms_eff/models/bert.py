@@ -23,6 +23,8 @@ __all__ = ["BertBlock", "BertClassifier", "BertEmbeddings", "bert", "bert_base",
 
 _EPSILON = 1e-12
 
+Hidden = tuple[ms.Tensor, ...]
+
 
 class Table(nn.Cell):
     """Learned vectors, one an index."""
@@ -60,7 +62,11 @@ class BertEmbeddings(nn.Cell):
 
     def construct(self, ids: ms.Tensor, types: ms.Tensor) -> ms.Tensor:
         """Map ids and types ``(B, L)`` to ``(B, L, dim)``."""
-        x = self.word(ids) + self.type(types) + self.position.weight[: ids.shape[1]]
+        return self.summed(self.word(ids), types)
+
+    def summed(self, words: ms.Tensor, types: ms.Tensor) -> ms.Tensor:
+        """Return the same of word vectors ``(B, L, dim)`` instead of ids."""
+        x = words + self.type(types) + self.position.weight[: types.shape[1]]
         x = self.norm(x)
         return x if self.drop is None else self.drop(x)
 
@@ -157,23 +163,35 @@ class BertClassifier(nn.Cell):
         self.drop = None if masks is None else Dropout(masks)
         self.head = projection(rng, dim, num_classes)
 
+    @property
+    def token_table(self) -> Parameter:
+        """The word vectors ``(vocab, dim)``."""
+        return self.embeddings.word.weight
+
     def construct(self, tokens: ms.Tensor) -> ms.Tensor:
         """Return logits ``(B, num_classes)``.
 
         Args:
             tokens: ``(B, 3, L)`` int32: ids, mask (1, or 0 for padding) and types (0 or 1).
         """
-        ids, mask, types = tokens[:, 0], tokens[:, 1], tokens[:, 2]
-        x = self.pooled(self.encoded(ids, mask, types), mask)
-        return self.head(x if self.drop is None else self.drop(x))
+        return self.with_hidden(tokens)[0]
+
+    def with_hidden(self, tokens: ms.Tensor) -> tuple[ms.Tensor, Hidden]:
+        """Return the logits, and each block's output ``(B, L, dim)``."""
+        return self._judged(self.embeddings(tokens[:, 0], tokens[:, 2]), tokens[:, 1])
+
+    def from_embedded(self, embedded: ms.Tensor, tokens: ms.Tensor) -> ms.Tensor:
+        """Return the logits of word vectors ``(B, L, dim)`` that took the place of ids.
+
+        Args:
+            embedded: before types and positions are added.
+            tokens: what `construct` takes; its mask and types count.
+        """
+        return self._judged(self.embeddings.summed(embedded, tokens[:, 2]), tokens[:, 1])[0]
 
     def encoded(self, ids: ms.Tensor, mask: ms.Tensor, types: ms.Tensor) -> ms.Tensor:
         """Return the last block's output ``(B, L, dim)`` for ids, mask and types ``(B, L)``."""
-        x = self.embeddings(ids, types)
-        hide = key_mask(mask)
-        for block in self.blocks:
-            x = block(x, hide)
-        return x
+        return self._states(self.embeddings(ids, types), mask)[-1]
 
     def pooled(self, x: ms.Tensor, mask: ms.Tensor) -> ms.Tensor:
         """Return the features ``(B, dim)`` that the head sees of ``(B, L, dim)``."""
@@ -181,6 +199,19 @@ class BertClassifier(nn.Cell):
             return ops.tanh(self.pooler(x[:, 0]))
         weight = ops.reshape(mask, (-1, mask.shape[1], 1)).astype(x.dtype)
         return (x * weight).sum(1) / ops.maximum(weight.sum(1), 1.0)
+
+    def _states(self, x: ms.Tensor, mask: ms.Tensor) -> Hidden:
+        hide = key_mask(mask)
+        hidden: Hidden = ()
+        for block in self.blocks:
+            x = block(x, hide)
+            hidden = (*hidden, x)
+        return hidden
+
+    def _judged(self, x: ms.Tensor, mask: ms.Tensor) -> tuple[ms.Tensor, Hidden]:
+        hidden = self._states(x, mask)
+        x = self.pooled(hidden[-1], mask)
+        return self.head(x if self.drop is None else self.drop(x)), hidden
 
 
 def _check(sizes: dict[str, int], pool: str, dropout: float) -> None:

@@ -41,6 +41,25 @@ class _Conv(nn.Cell):
         return self.relu(self.bn(self.conv(x)))
 
 
+class _PaddedAveragePool(nn.Cell):
+    """3x3 average pool, stride 1, zeros around that count: the same numbers in two forms.
+
+    MindSpore's own padded pool is a 3D one: its tensors of rank 5 are what an Ascend 310 is to be
+    spared, and the ONNX exporter lacks it. Training takes it, inference pads and pools in 4D.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.padded = nn.AvgPool2d(3, 1, pad_mode="pad", padding=1, count_include_pad=True)
+        self.pad = ops.Pad(((0, 0), (0, 0), (1, 1), (1, 1)))
+        self.pool = nn.AvgPool2d(3, 1, pad_mode="valid")
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        if self.training:
+            return self.padded(x)
+        return self.pool(self.pad(x))
+
+
 class InceptionA(nn.Cell):
     """Four branches side by side: 1x1, 5x5, double 3x3, pooled.
 
@@ -58,7 +77,7 @@ class InceptionA(nn.Cell):
         self.branch3x3dbl_1 = _Conv(rng, in_channels, 64, 1)
         self.branch3x3dbl_2 = _Conv(rng, 64, 96, 3)
         self.branch3x3dbl_3 = _Conv(rng, 96, 96, 3)
-        self.pool = nn.AvgPool2d(3, 1, pad_mode="pad", padding=1, count_include_pad=True)
+        self.pool = _PaddedAveragePool()
         self.branch_pool = _Conv(rng, in_channels, pool_channels, 1)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:

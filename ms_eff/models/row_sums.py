@@ -39,9 +39,12 @@ class BiasAdd(nn.Cell):
     def bprop(
         self, x: ms.Tensor, bias: ms.Tensor, out: ms.Tensor, dout: ms.Tensor
     ) -> tuple[ms.Tensor, ms.Tensor]:
-        """Return the gradients: as it comes, and summed over the rows."""
+        """Return the gradients: as it comes, and summed over the rows.
+
+        The bias's is float32, as the parameter is: in a cell that computes in float16 the two
+        arguments are seen here after their cast, whose own gradient this function replaces.
+        """
         ones = ops.ones((1, dout.shape[0]), dout.dtype)
-        # mixed precision casts the bias on its way in, and nothing casts its gradient back
         sums = ops.reshape(self.matmul(ones, dout), bias.shape)
         return dout, sums.astype(ms.float32)
 

@@ -16,7 +16,7 @@ from typing import Any
 from ms_eff.bench.rows import read_rows
 from ms_eff.bench.vit_accuracy_sizes import KIND, VARIANTS
 from ms_eff.errors import SetupError, UserError
-from ms_eff.files import replacing
+from ms_eff.files import read_json, replacing
 from ms_eff.report.drawing import legend, name_axes, panels, style, svg_file
 from ms_eff.report.numbers import MISSING, deviation, exact, mean, short, span
 
@@ -39,27 +39,36 @@ _COLUMNS = (
     "variant", "parameters", "MACs", "accuracy, %", "against dense", "seconds an epoch",
     "throughput, %", "ideal, %", "paper, ImageNet",
 )  # fmt: skip
+_WALL = "Seconds are those of training, the median over the later half of the epochs."
+_ALONE = (
+    "Seconds are steps times the median training step, timed apart, in turns, with nothing else on "
+    "the machine."
+)
 
 
-def markdown(results: Mapping[str, Any], method: str) -> str:
+def markdown(
+    results: Mapping[str, Any], method: str, timing: Mapping[str, Any] | None = None
+) -> str:
     """Return a method's table, and below it what it was measured on.
 
     Args:
         results: `settings`, `calls` and `rows` of `ms_eff.bench.vit_accuracy`.
         method: one of `METHODS`.
+        timing: of `ms_eff.bench.vit_accuracy_timing`: seconds an epoch then are steps times the
+            step's median on a machine left alone, in place of what the runs took.
     """
-    rows = results["rows"]
+    rows = _timed(results, timing)
     lines = [
         f"| {' | '.join(_COLUMNS)} |",
         f"|{'---|' * len(_COLUMNS)}",
         *(f"| {' | '.join(_cells(rows, variant))} |" for variant in _variants(rows, method)),
         "",
-        _about(results),
+        _about(results, timing),
     ]
     return "\n".join(lines) + "\n"
 
 
-def plot(results: Mapping[str, Any], method: str) -> str:
+def plot(results: Mapping[str, Any], method: str, timing: Mapping[str, Any] | None = None) -> str:
     """Return an SVG file: a method's accuracy over parameters and over seconds an epoch.
 
     Bars reach one standard deviation over the seeds.
@@ -67,7 +76,7 @@ def plot(results: Mapping[str, Any], method: str) -> str:
     Raises:
         SetupError: matplotlib is not installed.
     """
-    rows = results["rows"]
+    rows = _timed(results, timing)
     # skipping changes no parameters
     kinds = [("seconds an epoch", "epoch_seconds", 1.0)]
     if method == "gqkva":
@@ -97,13 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     path = parser.parse_args(arguments).rows
     try:
         results = read_rows(path, KIND)
+        beside = path.with_name(f"{path.stem}_time.json")
+        timing = read_json(beside, SetupError) if beside.exists() else None
         for method in METHODS:
             with replacing(path.with_name(f"{path.stem}_{method}.svg"), SetupError) as temporary:
-                temporary.write_text(plot(results, method), encoding="utf-8")
+                temporary.write_text(plot(results, method, timing), encoding="utf-8")
     except UserError as error:
         print(f"vit_accuracy: {error}", file=sys.stderr)
         return 2
-    print("\n".join(markdown(results, method) for method in METHODS), end="")
+    print("\n".join(markdown(results, method, timing) for method in METHODS), end="")
     return 0
 
 
@@ -136,7 +147,20 @@ def _cells(rows: Sequence[Row], variant: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _about(results: Mapping[str, Any]) -> str:
+def _timed(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> list[Row]:
+    """Return the rows with the seconds an epoch that a timing gives them."""
+    if timing is None:
+        return list(results["rows"])
+    found: list[Row] = []
+    for row in results["rows"]:
+        steps = row["train_images"] // results["settings"]["batch_size"]
+        step = timing["steps"].get(row["variant"])
+        seconds = row["epoch_seconds"] if step is None else steps * step["median_ms"] / 1000
+        found.append({**row, "epoch_seconds": seconds})
+    return found
+
+
+def _about(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> str:
     """Say in one paragraph what the table was measured on."""
     rows, calls, settings = results["rows"], results["calls"], results["settings"]
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(row["seed"] for row in rows))
@@ -151,8 +175,8 @@ def _about(results: Mapping[str, Any]) -> str:
         f"{settings['batch_size']}, {settings['epochs']} epochs from scratch for every variant, "
         f"with the same schedule and order of the data; seeds {seeds}: mean ± standard deviation. "
         f"Gaps, in points, and throughput are taken against the dense network of the same seed. "
-        f"Where patches are dropped, 55 % of them skip {_blocks(settings)}. Seconds are "
-        "those of training, the median over the later half of the epochs. All of it took "
+        f"Where patches are dropped, 55 % of them skip {_blocks(settings)}. "
+        f"{_WALL if timing is None else _ALONE} All of it took "
         f"{minutes:.0f} minutes on {first['device']}{cores}, MindSpore "
         f"{first['versions'].get('mindspore', MISSING)}, {first['date'][:10]}."
     )

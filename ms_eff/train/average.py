@@ -8,9 +8,10 @@ from contextlib import contextmanager
 import numpy as np
 from mindspore import Parameter, Tensor, nn
 
-__all__ = ["Average"]
+__all__ = ["STATISTICS", "Average"]
 
-_STATISTICS = ("moving_mean", "moving_variance")
+# last parts of the names of what normalisations gather
+STATISTICS = ("moving_mean", "moving_variance")
 
 
 class Average:
@@ -32,7 +33,7 @@ class Average:
             self.own = [
                 p
                 for p in model.get_parameters()
-                if p.requires_grad or p.name.rpartition(".")[2] in _STATISTICS
+                if p.requires_grad or p.name.rpartition(".")[2] in STATISTICS
             ]
         self.averaged = [
             Parameter(Tensor(p.asnumpy()), f"ema.{p.name}", requires_grad=False) for p in self.own

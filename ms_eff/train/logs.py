@@ -21,7 +21,7 @@ from rich.progress import (
 from ms_eff.errors import SetupError
 from ms_eff.files import replacing
 
-__all__ = ["EpochBar", "History"]
+__all__ = ["EpochBar", "History", "passes"]
 
 
 class History:
@@ -89,19 +89,28 @@ class EpochBar:
         if self.bar:
             self.bar.stop()
 
-    def advance(self, loss: float, samples: int) -> None:
-        """Count one step."""
-        self.done += 1
+    def advance(self, loss: float, samples: int, steps: int = 1) -> None:
+        """Count one step, or several that were done at a call."""
+        self.done += steps
         self.samples += samples
         note = f"loss {loss:.4f} · {self.rate():.0f} samples/s"
         if self.bar:
             self.bar.update(self.task, completed=self.done, note=note)
-        elif self.done % self.every == 0 and self.done < self.steps:
+        elif passes(self.done, steps, self.every) and self.done < self.steps:
             self.console.print(f"{self.title} step {self.done}/{self.steps} · {note}")
 
     def rate(self) -> float:
         """Return samples per second since the bar began."""
         return self.samples / max(time.monotonic() - self.started, 1e-9)
+
+
+def passes(done: int, steps: int, every: int) -> bool:
+    """Tell whether the last `steps` of `done` steps passed a multiple of `every`.
+
+    >>> passes(8, 1, 4), passes(9, 3, 4), passes(9, 1, 4)
+    (True, True, False)
+    """
+    return done // every > (done - steps) // every
 
 
 def _board(folder: Path) -> Any:

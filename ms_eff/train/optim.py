@@ -46,6 +46,8 @@ class OptimizerState:
         ]
         self.rates = Parameter(Tensor(rates), name="learning_rates", requires_grad=False)
         self.step = Parameter(Tensor(0, mstype.int32), name="step", requires_grad=False)
+        # step at which the moments began
+        self.since = Parameter(Tensor(0, mstype.int32), name="moments_since", requires_grad=False)
 
     @property
     def last_rate(self) -> float:
@@ -56,17 +58,26 @@ class OptimizerState:
         """Put other learning rates in place of all, (steps,) as before."""
         self.rates.set_data(Tensor(rates))
 
+    def restart(self) -> None:
+        """Set all moments to zero, as before the first step; the learning rates go on."""
+        for moment in (m for slots in self.moments for m in slots):
+            moment.set_data(Tensor(np.zeros(moment.shape, np.float32)))
+        self.since.set_data(Tensor(self.step.asnumpy()))
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what a resumed run needs (the rates follow from the config)."""
         return {p.name: p.asnumpy() for p in self._parameters()}
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
         """Take back what `arrays` returned."""
+        self.since.set_data(Tensor(0, mstype.int32))
         for p in self._parameters():
-            p.set_data(Tensor(arrays[p.name]))
+            # checkpoints of early versions have moments from the first step only
+            if p is not self.since or p.name in arrays:
+                p.set_data(Tensor(arrays[p.name]))
 
     def _parameters(self) -> list[Parameter]:
-        return [self.step, *(m for slots in self.moments for m in slots)]
+        return [self.step, self.since, *(m for slots in self.moments for m in slots)]
 
 
 class Update(nn.Cell):
@@ -91,7 +102,7 @@ class Update(nn.Cell):
             self.first = ParameterTuple([state.moments[i][0] for i in chosen])
         if self.kind == "adamw":
             self.second = ParameterTuple([state.moments[i][1] for i in chosen])
-        self.rates, self.step = state.rates, state.step
+        self.rates, self.step, self.since = state.rates, state.step, state.since
         self.mu = settings.momentum
         self.beta1, self.beta2 = settings.betas
         self.eps = settings.eps
@@ -128,7 +139,7 @@ class Update(nn.Cell):
                 ops.assign_sub(weight, lr * grad)
 
     def _adamw(self, grads: tuple[Tensor, ...], rate: Tensor) -> None:
-        done = self.step.astype(mstype.float32)
+        done = (self.step - self.since).astype(mstype.float32)
         power1, power2 = self.beta1**done, self.beta2**done
         # the kernel adds eps before it corrects the bias of the variance; torch adds it after
         eps = self.eps * ops.sqrt(1 - power2)

@@ -31,12 +31,16 @@ class LossScale(nn.Cell):
     def unscaled(
         self, loss: Tensor, grads: tuple[Tensor, ...]
     ) -> tuple[Tensor, tuple[Tensor, ...], Tensor]:
-        """Divide the scale out again, say whether all gradients are finite, and move the scale."""
+        """Divide the scale out again, say whether all gradients are finite, and move the scale.
+
+        Gradients become float32 first, as the weights are: those of parameters that a network uses
+        in float16 arrive in it, where what the scale has saved would be lost again.
+        """
         inverse = 1.0 / self.value
         finite = ops.isfinite(loss)
         plain: tuple[Tensor, ...] = ()
         for grad in grads:
-            grad = grad * inverse.astype(grad.dtype)
+            grad = grad.astype(ms.float32) * inverse
             finite = ops.logical_and(finite, ops.isfinite(grad).all())
             plain = (*plain, grad)
         loss = loss * inverse

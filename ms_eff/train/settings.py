@@ -44,6 +44,13 @@ class TrainSettings(Section):
         save_every: epochs between two checkpoints; save_every_steps adds some within an epoch.
         keep: how many of the last checkpoints stay, besides the best.
         sink: feed the device from its own queue (Ascend); off where a method watches steps.
+        sink_size: steps that the device takes at a call; null: as `log_every`. Where it does not
+            divide the steps of an epoch, their greatest common divisor is taken.
+        recompute: keep only the inputs of the network's repeated blocks (residual blocks, layers of
+            transformers) and compute their insides again for the gradient: less memory, a third
+            more work.
+        sync_batch_norm: batch normalisation over the batches of all workers; else each worker
+            normalises its own, and running statistics are averaged at evaluations and checkpoints.
     """
 
     epochs: int = Field(10, ge=0)
@@ -78,6 +85,9 @@ class TrainSettings(Section):
     log_every: int = Field(50, ge=1)
     tensorboard: bool = False
     sink: bool = False
+    sink_size: int | None = Field(None, ge=1)
+    recompute: bool = False
+    sync_batch_norm: bool = False
 
     @field_validator("time_budget", mode="before")
     @classmethod
@@ -105,6 +115,8 @@ class TrainSettings(Section):
             raise ValueError("warmup_epochs is longer than epochs")
         if self.schedule == "peak" and self.warmup_epochs > 0:
             raise ValueError("warmup_epochs: schedule peak rises from 0 by itself; set peak_at")
+        if self.sink_size is not None and not self.sink:
+            raise ValueError("sink_size is for sink: true; drop it")
         if self.sink and self.time_budget is not None:
             raise ValueError("time_budget: with sink the host sees no single step; drop one")
         return self

@@ -27,12 +27,12 @@ def sunk_steps(
 ) -> Iterator[tuple[float, int]]:
     """Run the rest of an epoch through the device's queue, several steps a call.
 
-    The steps of a call are the greatest common divisor of those left and `train.log_every`, so that
-    no sample is left over and one graph serves the whole epoch.
+    The steps of a call are the greatest common divisor of those left and `train.sink_size` (else
+    `train.log_every`), so that no sample is left over and one graph serves the whole epoch.
 
     Yields:
-        (loss, samples) of every step; only the last loss of each run of steps is known, and
-        stands for all of them.
+        (sum of losses, samples) of every call, with its steps counted: between two of them the
+        weights are not at the host's. Only the last loss is known, and stands for all of them.
 
     Raises:
         ConfigError: batches have several lengths.
@@ -46,14 +46,16 @@ def sunk_steps(
             "length, or use train.sink=false"
         )
     dataset = dataset.project(list(feed.data.train.columns))
-    size = math.gcd(steps - progress.batch, trainer.settings.log_every)
+    settings = trainer.settings
+    size = math.gcd(steps - progress.batch, settings.sink_size or settings.log_every)
     cell.set_train(True)
     run = ms.data_sink(cell, dataset, sink_size=size)
     for _ in range((steps - progress.batch) // size):
         loss, _, rate = run()
+        last = float(loss.asnumpy())
         for _ in range(size):
-            trainer.count_step(float(loss.asnumpy()), float(rate.asnumpy()))
-            yield float(loss.asnumpy()), feed.settings.batch_size
+            trainer.count_step(last, float(rate.asnumpy()))
+        yield last * size, feed.settings.batch_size * size
 
 
 def require_queue() -> None:

@@ -17,26 +17,30 @@ import numpy as np
 from mindspore import Tensor, nn
 from rich.console import Console
 
-from ms_eff.errors import DivergedError
+from ms_eff.errors import CheckpointError, DivergedError
 from ms_eff.methods.base import EpochEnd, Method, RunStart, StepBegin, StepEnd
 from ms_eff.runtime import close_gradients
 from ms_eff.train import checkpoint
-from ms_eff.train.average import Average
+from ms_eff.train.average import STATISTICS, Average
 from ms_eff.train.budget import Budget
 from ms_eff.train.evaluate import Scored, predict
 from ms_eff.train.feed import Feed
+from ms_eff.train.graph_cache import kept_graph
 from ms_eff.train.interrupt import Interrupted, StopFlag
-from ms_eff.train.logs import EpochBar, History
+from ms_eff.train.logs import EpochBar, History, passes
 from ms_eff.train.optim import OptimizerState
 from ms_eff.train.pacing import Pace
 from ms_eff.train.precision import loss_scale, mixed_precision
 from ms_eff.train.progress import Progress
+from ms_eff.train.recompute import recompute_blocks
 from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue, sunk_steps
+from ms_eff.train.state import Stateful, restore, state_of
 from ms_eff.train.step import Forward, Step, TrainStep
 from ms_eff.train.store import Store
+from ms_eff.train.sync_norm import synchronised
 from ms_eff.train.tasks import task_of
-from ms_eff.train.workers import gathered, summed
+from ms_eff.train.workers import agreed_signal, average, gathered, require_same, summed
 
 __all__ = ["Trainer"]
 
@@ -54,6 +58,7 @@ class Trainer:
         description: `model` and `plans`, stored in each checkpoint so that it can be rebuilt.
         methods: their hooks are called in this order.
         console: where to tell what happens.
+        cache: folder that keeps the first compiled step for later processes, or None.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Trainer:
         description: dict[str, Any] | None = None,
         methods: Sequence[Method] = (),
         console: Console | None = None,
+        cache: Path | None = None,
     ) -> None:
         if settings.sink:
             require_queue()
@@ -75,13 +81,19 @@ class Trainer:
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
         self.store = Store(folder / "checkpoints", settings.keep)
         close_gradients()
+        self.given, self.cache = model, cache
+        if settings.sync_batch_norm:
+            model = synchronised(model, self.worker.size)
+        if settings.recompute:
+            recompute_blocks(model)
         self.model = mixed_precision(model, settings.precision)
-        self.weights = tuple(model.trainable_params())
         self.scale = loss_scale(settings)
         self.average = Average(self.model, settings.ema, settings.ema_every)
         for method in methods:
             method.epochs = settings.epochs
             method.on_start(self._run_start())
+        beside = (weight for method in methods for weight in method.own_weights())
+        self.weights = (*model.trainable_params(), *beside)
         self.steps = [self._steps_in(epoch) for epoch in range(settings.epochs)]
         self.pace = Pace(settings, self.steps)
         self.optimizer = OptimizerState(self.weights, settings, self.pace.rates())
@@ -111,6 +123,9 @@ class Trainer:
         for method in self.methods:
             method.on_train_end()
         self.average.take_over()
+        if self.given is not self.model:
+            weights = {p.name: p.asnumpy() for p in self.model.get_parameters()}
+            checkpoint.assign(self.given, weights, self.store.folder)
         return self.progress.history
 
     def _is_over(self) -> bool:
@@ -149,6 +164,7 @@ class Trainer:
 
     def score(self) -> Scored:
         """Evaluate on the test split, with averaged weights if there are any."""
+        average(self._statistics())
         with self.average.in_place(), self._timed("evaluation"):
             return self._evaluate(self.feed.test())
 
@@ -169,35 +185,45 @@ class Trainer:
         with EpochBar(self.console, title, steps, p.batch, self.settings.log_every) as bar:
             for loss, samples in self._losses(cell, steps, stop):
                 p.loss_sum += loss
-                bar.advance(p.loss_sum / p.batch, samples * self.worker.size)
+                taken = p.batch - bar.done
+                bar.advance(p.loss_sum / p.batch, samples * self.worker.size, taken)
                 self.pace.step_done(p, kind, self.optimizer)
                 p.seconds = self._seconds()
                 if p.batch < steps:
                     if self.pace.out_of_time(kind):
                         break
-                    self._between_steps(stop)
+                    self._between_steps(stop, taken)
         self._end_epoch(bar.rate())
-        if stop.received is not None:  # after the last epoch too: more may follow, as fine-tuning
-            raise Interrupted(stop.received, self._save())
+        received = agreed_signal(stop.received)
+        if received is not None:  # after the last epoch too: more may follow, as fine-tuning
+            raise Interrupted(received, self._save())
 
     def _losses(self, cell: TrainStep, steps: int, stop: StopFlag) -> Iterator[tuple[float, int]]:
-        """Run the epoch's remaining steps; yield each one's loss and sample count."""
+        """Run the epoch's remaining steps; yield each one's loss and sample count (sunk: sums)."""
         indices = np.arange(len(self.feed.data.train))
         for method in self.methods:
             indices = method.subset(self.progress.epoch, indices)
-        if self.settings.sink and not any(m.watches_steps for m in self.methods):
-            yield from sunk_steps(self, cell, indices, steps)
+        if self.settings.sink and not any(m.watches() for m in self.methods):
+            for losses, samples in sunk_steps(self, cell, indices, steps):
+                stop.arm()
+                yield losses, samples
             return
         for inputs, labels, used in self.feed.train(
             self.progress.epoch, indices, self.progress.batch
         ):
             cell.set_train(True)
             self._announce(used)
-            loss, outputs, rate = cell(inputs, labels)
+            with self._kept(cell, inputs, labels):
+                loss, outputs, rate = cell(inputs, labels)
             stop.arm()
             self.count_step(float(loss.asnumpy()), float(rate.asnumpy()) if self.scale else 0.0)
             self._tell_watchers(used, outputs)
             yield float(loss.asnumpy()), len(used)
+
+    def _kept(self, cell: TrainStep, *inputs: Tensor) -> AbstractContextManager[None]:
+        methods = [(m.name, m.settings, m.seed) for m in self.methods]
+        settings = (self.settings, methods, self._phases(self.progress.epoch))
+        return kept_graph(self.cache, cell, inputs, settings)
 
     def count_step(self, loss: float, rate: float) -> None:
         """Count one step; a negative rate says that it was skipped for overflow."""
@@ -210,22 +236,23 @@ class Trainer:
 
     def _announce(self, indices: Tensor) -> None:
         for method in self.methods:
-            if method.watches_steps:
+            if method.watches():
                 method.on_step_begin(StepBegin(self.progress.epoch, indices.asnumpy()))
 
     def _tell_watchers(self, indices: Tensor, outputs: Tensor) -> None:
-        watching = [m for m in self.methods if m.watches_steps]
+        watching = [m for m in self.methods if m.watches()]
         if watching:
             p, everybody = self.progress, gathered(indices).asnumpy()
             event = StepEnd(p.epoch, p.step, everybody, gathered(outputs))
             for method in watching:
                 method.on_step_end(event)
 
-    def _between_steps(self, stop: StopFlag) -> None:
-        if stop.received is not None:
-            raise Interrupted(stop.received, self._save())
+    def _between_steps(self, stop: StopFlag, taken: int) -> None:
+        received = agreed_signal(stop.received)
+        if received is not None:
+            raise Interrupted(received, self._save())
         every = self.settings.save_every_steps
-        if every and self.progress.step % every == 0:
+        if every and passes(self.progress.step, taken, every):
             self._save()
 
     def _end_epoch(self, rate: float) -> None:
@@ -242,11 +269,19 @@ class Trainer:
             "train_loss": p.loss_sum / max(p.batch, 1),
             "samples_per_second": round(rate, 1),
         }
+        score: Scored | None = None
         if last or p.finished or (p.epoch + 1) % self.settings.eval_every == 0:
             score = self.score()
             row |= score.measures()
             p.note_score(score.merit)
-        event = EpochEnd(p.epoch, self.pace.epochs(p, p.epoch + 1), self.model, self._predict)
+        event = EpochEnd(
+            p.epoch,
+            self.pace.epochs(p, p.epoch + 1),
+            self.model,
+            self._predict,
+            score,
+            self.optimizer.restart,
+        )
         for method in self.methods:
             method.on_epoch_end(event)
         p.seconds = self._seconds()
@@ -289,7 +324,7 @@ class Trainer:
     def _run_start(self) -> RunStart:
         feed = self.feed
         split, batch = feed.data.train, feed.settings.batch_size
-        together = batch * self.worker.size
+        together = self._together
         return RunStart(
             labels=split.labels,
             classes=split.classes,
@@ -297,6 +332,10 @@ class Trainer:
             counted=lambda size: min(size, feed.steps(size) * together),
             show=lambda index: feed.data.show(index),
             tell=self.console.print,
+            model=self.model,
+            split=split,
+            worker=self.worker,
+            settings=self.settings,
         )
 
     # compiled steps
@@ -326,40 +365,46 @@ class Trainer:
 
     def _save(self) -> Path:
         """Write a checkpoint (rank 0 does, for all) and return its path."""
+        average(self._statistics())
         weights = {p.name: p.asnumpy() for p in self.model.get_parameters()}
         if not all(np.isfinite(w).all() for w in weights.values()):
             raise self._diverged("the weights are not finite")
         with self._timed("saving"):
             if self.worker.rank == 0:
                 state = {**self.description, **self.progress.to_state()}
-                self.store.save(self.progress.step, weights, state, self._arrays())
+                state["samples_a_step"] = self._together
+                arrays = state_of(self._parts(), self.methods)
+                self.store.save(self.progress.step, weights, state, arrays)
         return self.store.path(self.progress.step)
 
-    def _arrays(self) -> dict[str, np.ndarray]:
-        arrays = self.optimizer.arrays()
-        arrays |= self.average.arrays()
-        arrays |= self.scale.arrays() if self.scale else {}
-        for method in self.methods:
-            arrays |= {f"method.{method.name}.{k}": v for k, v in method.state().items()}
-        return arrays | {"random": ms.get_rng_state().asnumpy()}
+    @property
+    def _together(self) -> int:
+        """Samples of a step, all workers' together."""
+        return self.feed.settings.batch_size * self.worker.size
+
+    def _statistics(self) -> list[ms.Parameter]:
+        """Return what each worker has of its own: running statistics, and their average."""
+        own = [*self.model.get_parameters(), *self.average.averaged]
+        return [p for p in own if p.name.rpartition(".")[2] in STATISTICS]
+
+    def _parts(self) -> list[Stateful | None]:
+        return [self.optimizer, self.average, self.scale]
 
     def _resume(self) -> None:
         found, complaints = self.store.latest()
         for complaint in complaints:
             self.console.print(f"skipped: {complaint}")
+        require_same(found.state["step"] if found else 0, str(self.store.folder))
         if found is None:
             return
+        before = found.state.get("samples_a_step", self._together)
+        if before != self._together:
+            raise CheckpointError(
+                f"{found.path}: made with {before} samples a step over all workers, here they are "
+                f"{self._together}; give data.global_batch_size={before}"
+            )
         checkpoint.assign(self.model, found.weights, found.path)
-        arrays = found.training
-        self.optimizer.load(arrays)
-        self.average.load(arrays)
-        if self.scale:
-            self.scale.load(arrays)
-        for method in self.methods:
-            prefix = f"method.{method.name}."
-            own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-            method.load_state(own)
-        ms.set_rng_state(Tensor(arrays["random"]))
+        restore(found.training, self._parts(), self.methods)
         self.progress = Progress.from_state(found.state)
         if not self._is_over():
             self.console.print(f"resuming from {found.path} (step {self.progress.step})")

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from ms_eff.bench import gpt2_truncation
-from ms_eff.bench.gpt2_truncation_sizes import ARMS, SCRATCH, SIZES, TEACHER, cases, training
+from ms_eff.bench.gpt2_truncation_sizes import ARMS, SCRATCH, SIZES, TEACHER, cases, peak_lr
 from tests.data.sentences import write_texts
 
 
@@ -20,7 +20,7 @@ def test_every_student_stands_beside_the_teacher_for_each_seed() -> None:
 
 
 def test_new_weights_learn_at_the_teachers_rate() -> None:
-    rates = {case.arm: training(case, SIZES["hour"], 1).lr for case in cases(SIZES["hour"])}
+    rates = {case.arm: peak_lr(case, SIZES["hour"]) for case in cases(SIZES["hour"])}
     assert rates[TEACHER] == rates[SCRATCH] > rates["uniform"]
 
 

@@ -61,3 +61,11 @@ def test_unknown_name_offers_the_nearest():
 def test_errors_name_key_and_value(given, message):
     with pytest.raises(ValidationError, match=message):
         DataSettings(**given)
+
+
+def test_workers_share_a_step_evenly_or_not_at_all():
+    settings = DataSettings(global_batch_size=96, batch_size=7)
+    assert [settings.for_workers(n).batch_size for n in (1, 2, 8)] == [96, 48, 12]
+    assert DataSettings(batch_size=7).for_workers(4).batch_size == 7
+    with pytest.raises(ConfigError, match=r"data\.global_batch_size = 96: 5 workers cannot share"):
+        settings.for_workers(5)

@@ -6,7 +6,7 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn
+from mindspore import Tensor, nn, ops
 from safetensors.numpy import load_file, save_file
 
 from ms_eff import models
@@ -82,6 +82,38 @@ def test_logits_and_gradients_equal_those_of_transformers(twin):
     assert by_name.keys() == expected.keys()
     for name, gradient in expected.items():
         np.testing.assert_allclose(by_name[name], gradient, atol=FP32, err_msg=name)
+
+
+def test_hidden_states_are_those_of_transformers_and_word_vectors_may_come_from_outside(twin):
+    theirs, _, ours = twin
+    x = tokens()
+    ids, mask, types = (torch.tensor(x[:, i], dtype=torch.long) for i in range(3))
+    with torch.no_grad():
+        wanted = theirs.bert(
+            input_ids=ids, attention_mask=mask, token_type_ids=types, output_hidden_states=True
+        ).hidden_states[1:]
+    seen = _Inside(ours)
+    logits, hidden, again = seen(Tensor(x))
+    real = x[:, 1] > 0
+    assert len(hidden) == len(wanted) == 2
+    for own, other in zip(hidden, wanted, strict=True):
+        np.testing.assert_allclose(own.asnumpy()[real], other.numpy()[real], atol=FP32)
+    np.testing.assert_array_equal(again.asnumpy(), logits.asnumpy())
+    assert ours.token_table.shape == (60, 24)
+
+
+class _Inside(nn.Cell):
+    """What distillation asks of a network, in one graph."""
+
+    def __init__(self, network):
+        super().__init__(auto_prefix=False)
+        self.network = network
+        self.table = network.token_table
+
+    def construct(self, x):
+        logits, hidden = self.network.with_hidden(x)
+        words = ops.gather(self.table, x[:, 0], 0)
+        return logits, hidden, self.network.from_embedded(words, x)
 
 
 def test_padding_changes_nothing(twin):

@@ -6,8 +6,12 @@ import pytest
 
 from ms_eff import models
 from ms_eff.bench.counts import count
+from ms_eff.deploy.export import export
+from ms_eff.deploy.graphs import read_graph
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.methods.spatiotemporal import apply_spatiotemporal
+from ms_eff.models.inception import InceptionA
+from tests.tolerances import LAYER
 
 
 @pytest.fixture(scope="module")
@@ -77,3 +81,18 @@ def test_wrong_sizes_are_named():
         models.build("eco_lite_small", frames=0)
     with pytest.raises(ConfigError, match="takes no 'front_weights'"):
         models.build("eco_lite_small", front_weights="x.pth")
+
+
+def test_front_is_exported_without_3d_pooling(tmp_path):
+    """MindSpore's padded average pool is a 3D one; both forms give the same."""
+    block = InceptionA(np.random.default_rng(0), 6, 4)
+    x = ms.Tensor(np.random.default_rng(1).standard_normal((2, 6, 7, 5), dtype=np.float32))
+    trained = block.pool.set_train(True)(x).asnumpy()
+    expected = np.pad(x.asnumpy(), ((0, 0), (0, 0), (1, 1), (1, 1)))
+    expected = sum(expected[:, :, i : i + 7, j : j + 5] for i in range(3) for j in range(3)) / 9
+    np.testing.assert_allclose(trained, expected, atol=LAYER)
+    np.testing.assert_allclose(block.pool.set_train(False)(x).asnumpy(), expected, atol=LAYER)
+    for name in ("n.onnx", "n.mindir"):
+        graph = read_graph(export(block, tmp_path / name, x.shape).path)
+        ranks = [len(t.shape or ()) for node in graph.nodes for t in node.outputs]
+        assert max(ranks) == 4

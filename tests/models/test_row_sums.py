@@ -43,6 +43,24 @@ def test_values_and_gradients_are_the_plain_operators(ours, plain, inputs) -> No
         np.testing.assert_allclose(one.asnumpy(), other.asnumpy(), rtol=LAYER, atol=LAYER)
 
 
+def test_in_float16_a_bias_in_float32_has_a_gradient_in_float32() -> None:
+    bias = ms.Parameter(_tensor(5), name="bias")
+    net = _Biased(bias).to_float(ms.float16)
+    grad = ms.grad(net, None, ms.ParameterTuple([bias]))(_tensor(7, 5, seed=1))
+    grad = grad[0] if isinstance(grad, tuple) else grad
+    assert grad.dtype == ms.float32
+    np.testing.assert_allclose(grad.asnumpy(), np.full(5, 7.0))
+
+
+class _Biased(nn.Cell):
+    def __init__(self, bias: ms.Parameter) -> None:
+        super().__init__()
+        self.bias, self.add = bias, BiasAdd()
+
+    def construct(self, x):
+        return self.add(x, self.bias).sum()
+
+
 @pytest.mark.parametrize("target", ["Ascend", "CPU"])
 def test_other_backends_keep_their_own_operators(target, monkeypatch) -> None:
     monkeypatch.setattr(ms, "get_context", lambda _: target)

@@ -61,6 +61,17 @@ def test_each_method_has_its_rows_and_the_dense_one() -> None:
     assert "9 minutes on a CPU, 2 cores" in markdown(results(), "gqkva")
 
 
+def test_seconds_timed_apart_take_the_place_of_those_of_the_runs() -> None:
+    timing = {"steps": {"dense (MHA)": {"median_ms": 100.0}, "SkipViT": {"median_ms": 50.0}}}
+    found = table(markdown(results(), "skipvit", timing))
+    # 78 whole batches of 64 in 5000 images
+    assert found["dense (MHA)"]["seconds an epoch"] == "7.8 ± 0.0"
+    assert found["SkipViT"]["throughput, %"] == "+100 ± 0"
+    assert "timed apart" in markdown(results(), "skipvit", timing)
+    # a variant that nobody timed keeps what its runs took
+    assert table(markdown(results(), "gqkva", timing))["GKVA-3"]["seconds an epoch"] == "10.0 ± 0.0"
+
+
 @pytest.mark.parametrize(("method", "axes"), [("gqkva", 2), ("skipvit", 1)])
 def test_the_plot_names_what_the_table_does(method: str, axes: int) -> None:
     text = plot(results(), method)
@@ -79,5 +90,9 @@ def test_the_command_prints_both_tables_and_writes_both_plots(
     both = "\n".join(markdown(results(), method) for method in ("gqkva", "skipvit"))
     assert capsys.readouterr().out == both
     assert (tmp_path / "rows_skipvit.svg").read_text() == plot(results(), "skipvit")
+    timing = {"steps": {"SkipViT": {"median_ms": 50.0}}}
+    (tmp_path / "rows_time.json").write_text(json.dumps(timing))
+    assert main([str(path)]) == 0
+    assert markdown(results(), "skipvit", timing) in capsys.readouterr().out
     assert main([str(tmp_path / "none.json")]) == 2
     assert "none.json: cannot be read" in capsys.readouterr().err

@@ -49,6 +49,15 @@ def test_plain_lines_where_there_is_no_terminal():
     assert "samples/s" in lines[0]
 
 
+def test_steps_done_at_a_call_are_counted_together():
+    out = io.StringIO()
+    with EpochBar(Console(file=out, width=100), "epoch 1/1", steps=10, done=0, every=4) as bar:
+        for _ in range(3):
+            bar.advance(0.5, 24, steps=3)
+    lines = [line.split(" ·")[0] for line in out.getvalue().splitlines()]
+    assert lines == ["epoch 1/1 step 6/10", "epoch 1/1 step 9/10"]
+
+
 def test_a_bar_with_the_time_left_on_a_terminal():
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, width=120)

@@ -112,3 +112,28 @@ def test_biases_have_a_rate_and_a_decay_of_their_own():
             expected[name] = w - 0.1 * ratio * (step[name] + 0.08 / ratio * w)
     for name, array in expected.items():
         np.testing.assert_allclose(found[name], array, atol=LAYER)
+
+
+@pytest.mark.parametrize("optimizer", ["momentum", "adamw"])
+def test_a_restart_equals_a_new_optimiser_and_the_rates_go_on(optimizer):
+    settings = TrainSettings(optimizer=optimizer, lr=0.05, schedule="linear")
+    weights, grads = weights_and_grads()
+    parameters = [Parameter(Tensor(w), name=n) for n, w in weights.items()]
+    rates = learning_rates(settings, STEPS, 0)
+    state = OptimizerState(parameters, settings, rates)
+    update = Update(state, parameters, ())
+    for step in grads[:2]:
+        update(gradients(step, parameters))
+    state.restart()
+    between = [Parameter(Tensor(p.asnumpy()), name=p.name) for p in parameters]
+    other = Update(OptimizerState(between, settings, rates[2:]), between, ())
+    saved = state.arrays()
+    for step in grads[2:]:
+        update(gradients(step, parameters))
+        other(gradients(step, between))
+    for one, two in zip(parameters, between, strict=True):
+        np.testing.assert_array_equal(one.asnumpy(), two.asnumpy(), err_msg=one.name)
+    state.load(saved)
+    assert int(state.since.asnumpy()) == 2
+    state.load({k: v for k, v in saved.items() if k != "moments_since"})  # of an early version
+    assert int(state.since.asnumpy()) == 0

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from ms_eff.errors import ConfigError, nearest
 from ms_eff.methods.lowrank.cost_model import MACHINES
-from ms_eff.section import Section
+from ms_eff.section import Section, first_mistake
 
 __all__ = [
     "BUDGETS",
@@ -372,9 +372,7 @@ def make_settings(given: Mapping[str, Any]) -> LowRankSettings:
         if first["type"] == "extra_forbidden":
             hint = nearest(key, LowRankSettings.model_fields)
             raise ConfigError(f"lowrank: unknown setting '{key}'{hint}") from error
-        reason = first["msg"].removeprefix("Value error, ").replace("Input should", "it should")
-        where = f"{key} = {first['input']!r}: " if key else ""
-        raise ConfigError(f"lowrank: {where}{reason}") from error
+        raise ConfigError(f"lowrank: {first_mistake(error)}") from error
 
 
 def _is_rank(value: Any) -> bool:

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 from mindspore import nn
 from rich.console import Console
 
@@ -55,8 +56,10 @@ from ms_eff.methods.progressive.truncate import (
     truncated_pair,
 )
 from ms_eff.models.parents import load_llama, load_tokenizer, open_parent
+from ms_eff.parallel import check_recovery, check_shape, mindformers_blocks
 from ms_eff.results import difference
 from ms_eff.train import checkpoint
+from ms_eff.train.workers import wait_for_all
 
 __all__ = ["Family"]
 
@@ -92,7 +95,10 @@ class Family:
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
         self.folder = config.output
         self._claim(fresh)
+        if fresh:
+            wait_for_all()  # none reads what the first is still deleting
         self.parent = open_parent(config.parent.path)
+        self._check_mesh()
         self.shapes = block_shapes(self.parent.shape)
         named = config.parent.tokenizer
         self.tokenizer = load_tokenizer(named) if named else self.parent.tokenizer()
@@ -164,6 +170,9 @@ class Family:
         shape = self.parent.shape
         path.parent.mkdir(parents=True, exist_ok=True)
         texts = member_texts(shape, plan, self.tokenizer.to_str())
+        if self.config.parallel is not None:
+            blocks = mindformers_blocks(self.config.parallel)
+            texts["mindformers.yaml"] = yaml.safe_dump(blocks, sort_keys=False)
         weights = {p.name: p.asnumpy() for p in network.get_parameters()}
         state = {**description(shape, plan), "row": dict(row)}
         checkpoint.save(path, weights, state, texts=texts)
@@ -260,6 +269,7 @@ class Family:
             first=index * steps,
             worker=self.worker,
             console=self.console,
+            cache=self.config.device.cache,
         ).run(f"ratio {self.wishes.ratios[index]:g}")
 
     def tokens_a_step(self) -> int:
@@ -314,6 +324,15 @@ class Family:
         while self.worker.rank > 0 and not path.exists():
             time.sleep(_POLL_SECONDS)
 
+    def _check_mesh(self) -> None:
+        """Refuse a mesh that the parent's shape, the batch or the job does not fit."""
+        mesh, recovery = self.config.parallel, self.config.recovery
+        if mesh is None:
+            return
+        check_shape(mesh, self.parent.shape, recovery.batch if recovery else None)
+        if self.wishes.tokens:
+            check_recovery(mesh, self.worker.size)
+
     def _claim(self, fresh: bool) -> None:
         """Refuse a folder made with other settings; forget it if asked to."""
         record = self.folder / "config.json"
@@ -341,10 +360,10 @@ class Family:
 def _bound(config: FamilyConfig) -> dict[str, Any]:
     """Return the settings that a folder is bound to: of a training-free family, ratios may grow."""
     settings = config.to_dict()
-    for name in ("output", "device"):
+    for name in ("output", "device", "parallel"):
         del settings[name]
     if not config.progressive.tokens:
         settings["methods"][0]["progressive"]["ratios"] = "any"
     if settings["recovery"]:
-        del settings["recovery"]["save_every"]
+        del settings["recovery"]["save_every"], settings["recovery"]["recompute"]
     return settings

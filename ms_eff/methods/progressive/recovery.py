@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn, ops
 from rich.console import Console
@@ -16,14 +14,18 @@ from ms_eff.errors import ConfigError, DivergedError
 from ms_eff.methods.progressive.settings import RecoverySettings
 from ms_eff.runtime import Worker
 from ms_eff.train import checkpoint
+from ms_eff.train.graph_cache import kept_graph
 from ms_eff.train.interrupt import Interrupted, StopFlag
 from ms_eff.train.logs import EpochBar
 from ms_eff.train.optim import OptimizerState
 from ms_eff.train.precision import loss_scale, mixed_precision
+from ms_eff.train.recompute import recompute_blocks
 from ms_eff.train.schedule import learning_rates
 from ms_eff.train.settings import TrainSettings
+from ms_eff.train.state import restore, state_of
 from ms_eff.train.step import Forward, Step, TrainStep
 from ms_eff.train.store import Store
+from ms_eff.train.workers import agreed_signal, require_same
 
 __all__ = ["Recovery", "TokenLoss", "steps_for"]
 
@@ -60,6 +62,7 @@ class Recovery:
         folder: of the checkpoints; a run that was stopped goes on from the last.
         worker: this process's place among several, which share each batch.
         console: where to tell what happens.
+        cache: folder that keeps the compiled step for later processes, or None.
 
     Raises:
         ConfigError: the workers cannot share a batch evenly.
@@ -76,8 +79,9 @@ class Recovery:
         first: int = 0,
         worker: Worker | None = None,
         console: Console | None = None,
+        cache: Path | None = None,
     ) -> None:
-        self.worker = worker or Worker()
+        self.worker, self.cache = worker or Worker(), cache
         if settings.batch % self.worker.size:
             raise ConfigError(
                 f"recovery.batch = {settings.batch}: does not share out over {self.worker.size} "
@@ -92,6 +96,8 @@ class Recovery:
             precision=settings.precision,
         )
         self.blocks, self.settings, self.steps, self.first = blocks, settings, steps, first
+        if settings.recompute:
+            recompute_blocks(network)
         self.network = mixed_precision(network, train.precision)
         self.weights = tuple(network.trainable_params())
         rates = learning_rates(train, steps, round(settings.warmup * steps))
@@ -125,8 +131,9 @@ class Recovery:
                 recent = self.losses[-_LOG_EVERY:]
                 bar.advance(sum(recent) / len(recent), self.settings.batch)
                 last = number == self.steps - 1
-                if stop.received is not None and not last:
-                    raise Interrupted(stop.received, self._save())
+                received = agreed_signal(stop.received)
+                if received is not None and not last:
+                    raise Interrupted(received, self._save())
                 if not last and (number + 1) % self.settings.save_every == 0:
                     self._save()
         return self.losses
@@ -134,9 +141,9 @@ class Recovery:
     def _step(self, number: int) -> None:
         ids = self.blocks.batch_at(self.first + number, self.worker.rank, self.worker.size)
         self.cell.set_train(True)
-        loss, _, _ = self.cell(
-            Tensor(np.ascontiguousarray(ids[:, :-1])), Tensor(np.ascontiguousarray(ids[:, 1:]))
-        )
+        inputs = [Tensor(np.ascontiguousarray(part)) for part in (ids[:, :-1], ids[:, 1:])]
+        with kept_graph(self.cache, self.cell, inputs, self.settings):
+            loss, _, _ = self.cell(*inputs)
         value = float(loss.asnumpy())
         if not math.isfinite(value) and self.scale is None:
             raise DivergedError(
@@ -149,8 +156,7 @@ class Recovery:
         step = len(self.losses)
         if self.worker.rank == 0:
             weights = {p.name: p.asnumpy() for p in self.network.get_parameters()}
-            arrays = self.optimizer.arrays() | (self.scale.arrays() if self.scale else {})
-            arrays["random"] = ms.get_rng_state().asnumpy()
+            arrays = state_of([self.optimizer, self.scale])
             self.store.save(step, weights, {"losses": self.losses}, arrays)
         return self.store.path(step)
 
@@ -158,13 +164,10 @@ class Recovery:
         found, complaints = self.store.latest()
         for complaint in complaints:
             self.console.print(f"skipped: {complaint}")
+        require_same(len(found.state["losses"]) if found else 0, str(self.store.folder))
         if found is None:
             return
         checkpoint.assign(self.network, found.weights, found.path)
-        arrays: dict[str, Any] = found.training
-        self.optimizer.load(arrays)
-        if self.scale:
-            self.scale.load(arrays)
-        ms.set_rng_state(Tensor(arrays["random"]))
+        restore(found.training, [self.optimizer, self.scale])
         self.losses = list(found.state["losses"])
         self.console.print(f"resuming from {found.path} (batch {len(self.losses)})")

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from ms_eff.parallel import ParallelSettings
 from ms_eff.runtime import DeviceSettings
 from ms_eff.section import Section
 
@@ -137,6 +138,8 @@ class RecoverySettings(Section):
         clip_norm: bound of the gradients' global norm.
         precision: `auto` is O2 on Ascend and O0 elsewhere (MindSpore's amp levels).
         save_every: batches between two checkpoints.
+        recompute: keep only the inputs of the blocks and compute their insides again for the
+            gradient.
     """
 
     files: tuple[Path, ...] = Field(min_length=1)
@@ -148,6 +151,7 @@ class RecoverySettings(Section):
     clip_norm: float | None = Field(1.0, gt=0)
     precision: Literal["auto", "O0", "O2", "O3"] = "auto"
     save_every: int = Field(100, ge=1)
+    recompute: bool = False
 
 
 class FamilyConfig(Section):
@@ -157,6 +161,8 @@ class FamilyConfig(Section):
         output: folder of everything the run writes.
         methods: `progressive` alone.
         recovery: needed where `tokens` is above 0.
+        parallel: the devices that members are to be trained on; checked against their shape and
+            written beside them, for MindFormers. Recovery here takes `data` alone.
     """
 
     output: Path = Path("runs/family")
@@ -167,6 +173,7 @@ class FamilyConfig(Section):
     calibration: CalibrationSettings | None = None
     evaluation: EvaluationSettings
     recovery: RecoverySettings | None = None
+    parallel: ParallelSettings | None = None
     methods: tuple[dict[Literal["progressive"], ProgressiveSettings], ...] = Field(
         min_length=1, max_length=1
     )
@@ -187,6 +194,8 @@ class FamilyConfig(Section):
             )
         if self.progressive.tokens and self.recovery is None:
             raise ValueError("tokens are to be trained on; give recovery.files, or tokens: 0")
+        if self.device.cache and not self.progressive.tokens:
+            raise ValueError("device.cache keeps training steps, and tokens is 0; drop it")
         return self
 
     @property

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +11,7 @@ from rich.console import Console
 
 from ms_eff.methods.progressive.family import Family
 from ms_eff.models.shards import Shards
+from tests.launching import msrun
 from tests.methods.progressive.conftest import family_config
 
 
@@ -25,24 +22,7 @@ def test_two_workers_make_what_one_does(parent: Path, tmp_path: Path) -> None:
     script.write_text("from ms_eff.cli import main\nmain()\n")
     wanted = family_config(parent, tmp_path / "two", method=method)
     config.write_text(yaml.safe_dump(wanted.model_dump(mode="json")))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    # msrun starts `python`: it has to be this one, and to find this package
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    subprocess.run(
-        [
-            *(sys.executable, "-m", "mindspore.parallel.cluster.run"),
-            *("--worker_num=2", "--local_worker_num=2", f"--master_port={port}"),
-            *(f"--log_dir={tmp_path / 'logs'}", "--join=True"),
-            *(str(script), "compress", str(config)),
-        ],
-        env={**os.environ, "PATH": path, "PYTHONPATH": str(Path.cwd())},
-        cwd=tmp_path,
-        check=True,
-        timeout=280,
-        capture_output=True,
-    )
+    msrun(script, "compress", config, folder=tmp_path)
     one = Family(
         family_config(parent, tmp_path / "one", method=method), console=Console(quiet=True)
     )

@@ -10,7 +10,9 @@ from ms_eff.methods.base import EpochEnd, RunStart, StepEnd
 from ms_eff.methods.registry import check_conflicts
 from ms_eff.methods.swiftlearn import SwiftLearn, SwiftLearnSettings, core
 from ms_eff.methods.swiftlearn.cells import WeightedForward
+from ms_eff.runtime import Worker
 from ms_eff.train.interrupt import Interrupted
+from ms_eff.train.settings import TrainSettings
 from ms_eff.train.step import Forward, Step
 from tests.tolerances import FP32
 from tests.train.helpers import said, small_feed, small_net, trainer, weights
@@ -148,10 +150,13 @@ def test_samples_left_over_by_whole_batches_are_measured_by_a_forward(tmp_path):
 def test_a_dropped_sample_that_moves_most_comes_back_at_the_next_reevaluation_only(every):
     method = _method(reevaluate_every=every, keep=0.25)
     method.epochs = 5
-    feed = small_feed(train_size=8, drop_last=False)
+    split = small_feed(train_size=8, drop_last=False).data.train
     method.on_start(
-        RunStart(feed.data.train.labels, feed.data.classes, 8, lambda n: n, lambda i: {}, print)
-    )
+        RunStart(
+            split.labels, split.classes, 8, lambda n: n, lambda i: {}, print,
+            small_net(), split, Worker(), TrainSettings(),
+        )
+    )  # fmt: skip
     everything = np.arange(8)
     logits = np.zeros((8, 2), np.float32)
 
@@ -170,7 +175,7 @@ def test_a_dropped_sample_that_moves_most_comes_back_at_the_next_reevaluation_on
         if epoch == 1:
             logits = logits + np.arange(8, dtype=np.float32)[:, None]
         method.on_step_end(StepEnd(epoch, epoch, subset, Tensor(logits[subset])))
-        method.on_epoch_end(EpochEnd(epoch, 5, small_net(), predict))
+        method.on_epoch_end(EpochEnd(epoch, 5, small_net(), predict, None, print))
     passes = core.Passes(8, 5, 2, 0.25, every)
     assert method._evaluated == passes.evaluated == (16 if every else 0)
     assert method._trained == passes.trained

@@ -1,0 +1,160 @@
+"""Distillation as the trainer knows it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+import numpy as np
+from mindspore import Parameter
+
+from ms_eff.errors import ConfigError
+from ms_eff.methods.base import EpochEnd, Method, ModelContext, RunStart, StepBegin
+from ms_eff.methods.distillation.kinds import TEACHING, Kind, Smoothed
+from ms_eff.methods.distillation.settings import DENSE, DistillationSettings
+from ms_eff.methods.distillation.teacher import Teacher, check_pair, check_same, find_teacher
+from ms_eff.section import Section
+from ms_eff.train import checkpoint
+from ms_eff.train.precision import mixed_precision
+from ms_eff.train.step import Forward
+
+if TYPE_CHECKING:
+    from ms_eff.train.step import Step
+
+__all__ = ["Distillation"]
+
+
+class Distillation(Method):
+    """Train a network by a teacher's outputs, or by softened labels (compared in arXiv:2110.08460).
+
+    The teacher is no part of the network: its weights are in no optimiser and no checkpoint.
+    Settings: `DistillationSettings`.
+    """
+
+    settings: DistillationSettings
+
+    name: ClassVar[str] = "distillation"
+    stage: ClassVar[str] = "distilled"
+
+    def __init__(self, settings: Section, seed: int = 0) -> None:
+        super().__init__(settings, seed)
+        self._kind: Kind | None = None
+
+    def excludes(self) -> Sequence[str]:
+        """MATE draws for whole batches, which meta-learning divides."""
+        return ("meta_learning",) if self.settings.kind == "mate" else ()
+
+    def watches(self) -> bool:
+        """Tell whether steps are watched: only MATE does, to train its generator in between."""
+        return self.settings.kind == "mate"
+
+    def counts(self) -> bool:
+        """Tell whether the number of epochs must be known: annealing divides it."""
+        return self.settings.kind == "annealing"
+
+    def check(self, context: ModelContext) -> None:
+        """Refuse a teacher that is not there before anything is trained.
+
+        Raises:
+            ConfigError: none is named, and this run makes none.
+            CheckpointError: there is none where it should be.
+        """
+        if self.settings.needs_teacher and self._teacher_path() != self.dense:
+            find_teacher(self._teacher_path())
+
+    def on_start(self, run: RunStart) -> None:
+        """Load the teacher, see that it fits, and set up the kind.
+
+        Raises:
+            CheckpointError: there is no such teacher, or it is damaged.
+            ConfigError: the networks offer not what the kind looks at.
+            PlanError: the teacher's outputs, vocabulary, depth or width do not fit.
+        """
+        given = (self.settings, run, self.epochs, self.seed)
+        if self.settings.needs_teacher:
+            self._kind = TEACHING[self.settings.kind](*given, self._teacher(run))
+        elif run.settings.label_smoothing > 0:
+            raise ConfigError(
+                f"train.label_smoothing = {run.settings.label_smoothing:g}: distillation of kind "
+                f"{self.settings.kind} softens labels by itself; set 0"
+            )
+        else:
+            self._kind = Smoothed(*given)
+        self._kind.before_epoch(0)
+
+    def own_weights(self) -> Sequence[Parameter]:
+        """Return the projections of `rail`."""
+        return self._started.own_weights()
+
+    def phase(self, epoch: int) -> str:
+        """Name the phase; only annealing has two."""
+        return self._started.phase(epoch)
+
+    def change_step(self, step: Step, phase: str) -> Step:
+        """Put the kind's loss in the place of the plain one.
+
+        Raises:
+            ConfigError: another method has changed it.
+        """
+        if type(step.forward) is not Forward:
+            raise ConfigError(
+                "methods.distillation: it replaces the plain loss, which a method listed before it "
+                "has changed; list distillation first"
+            )
+        return replace(step, forward=self._started.forward(step.forward, phase))
+
+    def on_step_begin(self, event: StepBegin) -> None:
+        """Let MATE's generator train if it is its turn."""
+        self._started.before_step()
+
+    def on_epoch_end(self, event: EpochEnd) -> None:
+        """Look at the epoch, then prepare for the next one."""
+        self._started.after_epoch(event)
+        self._started.before_epoch(event.epoch + 1)
+
+    def on_train_end(self) -> None:
+        """Say what was done."""
+        self.report = self.settings.model_dump(mode="json", exclude_defaults=True) | {
+            "kind": self.settings.kind
+        }
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Return what the kind remembers."""
+        return self._started.state()
+
+    def load_state(self, state: dict[str, np.ndarray]) -> None:
+        """Take it back."""
+        self._started.load_state(state)
+
+    @property
+    def _started(self) -> Kind:
+        if self._kind is None:
+            raise RuntimeError("distillation: on_start was not called")
+        return self._kind
+
+    def _teacher_path(self) -> Path:
+        named = self.settings.teacher or DENSE
+        if named != DENSE:
+            return Path(named)
+        if self.dense is None:
+            raise ConfigError(
+                f"methods.distillation.teacher: {self.settings.kind} needs one, and this run makes "
+                "none; give the folder of a trained network, or a `pretrain` section"
+            )
+        return self.dense
+
+    def _teacher(self, run: RunStart) -> Teacher:
+        found = checkpoint.read(find_teacher(self._teacher_path()))
+        network = checkpoint.rebuild(found)
+        check_pair(
+            run.model,
+            network,
+            found.state["model"]["args"],
+            len(run.classes),
+            run.split.image_shape,
+        )
+        if self.settings.kind == "self":
+            check_same(run.model, network)
+        return Teacher(mixed_precision(network, run.settings.precision))
