@@ -18,7 +18,7 @@ from ms_eff.experiment import Experiment
 from ms_eff.methods.registry import METHODS
 from ms_eff.models.llama_shape import LlamaShape
 from ms_eff.parallel import check_shape
-from tests.data.sentences import write_sst2
+from tests.data.sentences import write_sst2, write_texts
 
 CONFIGS = Path(__file__).parents[1] / "configs"
 ASCEND = sorted(
@@ -34,6 +34,14 @@ _VIT = {"name": "vit", "image_size": 16, "patch_size": 4, "dim": 12, "depth": 12
 _RESNET9 = {"width": 4}
 
 SMALL: dict[str, dict[str, Any]] = {
+    "distillation/bert_base_sst2_ascend.yaml": {
+        "model": {"name": "bert", "dim": 16, "depth": 12, "heads": 2, "hidden": 32},
+        "data": {"buckets": [16], "global_batch_size": 16, "eval_batch_size": 20},
+    },
+    "gpt2/gpt2_small_wikitext103_ascend.yaml": {
+        "model": {"name": "gpt2", "dim": 16, "depth": 12, "heads": 2},
+        "data": {"block": 16, "global_batch_size": 16, "eval_batch_size": 8},
+    },
     "gqkva/vit_small_imagenet_ascend.yaml": {
         "model": _VIT | {"depth": 2},
         "data": _IMAGES | {"image_size": 16},
@@ -96,8 +104,9 @@ def test_it_says_device_batch_precision_scale_and_queue(name):
     assert (config.train.precision, config.train.loss_scale) == ("O2", "dynamic")
     if config.train.sink:
         assert config.train.sink_size is not None
-    else:  # the host has to see each step, for the clock or for SwiftLearn
-        assert config.train.time_budget is not None or "swiftlearn" in name
+    else:  # the host has to see each step, for the clock, SwiftLearn or MATE-KD
+        watching = ("swiftlearn", "distillation")
+        assert config.train.time_budget is not None or name.startswith(watching)
 
 
 def small(name: str, output: Path, files: Path) -> Config:
@@ -119,8 +128,13 @@ def small(name: str, output: Path, files: Path) -> Config:
     if raw["data"].get("name") == "text":
         raw["data"] |= {"root": str(files), "tokenizer": str(files / "tokenizer.json")}
         raw["data"] |= {"text_column": 0, "label_column": 1}
+    if raw["data"].get("name") == "language":
+        raw["data"] |= {"root": str(files), "tokenizer": str(files / "tokenizer.json")}
+        raw["data"] |= {"train_files": ["a.txt"], "test_files": ["b.txt"]}
     raw["train"] |= {"epochs": 1, "warmup_epochs": 0, "sink": False, "sink_size": None}
     raw["train"] |= {"time_budget": None, "flat_epochs": 0}
+    if "pretrain" in raw:
+        raw["pretrain"] |= {"epochs": 1, "warmup_epochs": 0}
     device = {**raw["device"], "target": "cpu", "bind": "none", "cache": None}
     return Config(**{**raw, "device": device, "output": str(output)})
 
@@ -132,11 +146,14 @@ def test_it_trains_at_a_small_size(tmp_path, name):
     if "bert" in name:
         pytest.importorskip("tokenizers")
         write_sst2(tmp_path, train=32)
+    if "gpt2" in name:
+        pytest.importorskip("tokenizers")
+        write_texts(tmp_path)
     config = small(name, tmp_path / "run", tmp_path)
     config.output.mkdir()  # as the command line does, which locks it
     experiment = Experiment(config, "test", Console(file=io.StringIO()))
     results = experiment.train()
-    stage = results.stages["trained"]
+    *_, stage = results.stages.values()
     assert stage["curve"][-1]["step"] >= 1
     asked = [method for entry in config.methods for method in entry]
     assert [method.name for method in experiment.methods] == asked

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ms_eff.bench import environment
+from ms_eff.bench.accuracy_runs import data_block
 from ms_eff.bench.rows import read_rows
 from ms_eff.bench.timers import Work, compare
 from ms_eff.bench.vit_accuracy_sizes import KIND, VARIANTS, Case, Size, make_config
@@ -47,9 +49,9 @@ def timed(
         runs: timed steps of each variant, after three that are thrown away.
         variants: their names.
     """
-    works = {}
+    works, block = {}, data_block("digits" if data == "digits" else "unused")
     for name in variants:
-        config = make_config(Case(0, name), size, {"name": data}, Path("unused"))
+        config = make_config(Case(0, name), size, block, Path("unused"))
         works[name] = _step(config, 1 if data == "digits" else 3, runs)
     found = compare(works, _WARMUP, runs)
     return {name: found.summary(name).to_dict() for name in works}
@@ -111,4 +113,5 @@ def _write(path: Path, results: Mapping[str, Any], runs: int, words: Sequence[st
 
 
 if __name__ == "__main__":
+    os.environ.setdefault("GLOG_v", "3")  # MindSpore's own warnings would bury the result
     sys.exit(main())

@@ -27,6 +27,8 @@ def _plan(*recipes: str, seconds: float = 60.0, seeds=(0,)) -> Plan:
 
 def test_every_recipe_is_a_valid_config_with_the_budget_and_the_data_of_the_paper() -> None:
     for path in CONFIGS.glob("*.yaml"):
+        if path.stem.endswith("_ascend"):  # other budgets; see tests/test_ascend_configs.py
+            continue
         config = load_config(path, ["data.root=somewhere"])
         assert config.train.time_budget == 600
         assert config.data.train_limit == 5000

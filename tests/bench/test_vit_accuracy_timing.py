@@ -9,7 +9,7 @@ from ms_eff.bench import environment
 from ms_eff.bench.accuracy_runs import changed_size
 from ms_eff.bench.rows import Rows
 from ms_eff.bench.vit_accuracy_sizes import KIND, SIZES
-from ms_eff.bench.vit_accuracy_timing import main
+from ms_eff.bench.vit_accuracy_timing import main, timed
 
 
 def test_each_measured_variants_step_is_timed_and_written_beside_the_rows(
@@ -29,3 +29,8 @@ def test_each_measured_variants_step_is_timed_and_written_beside_the_rows(
     assert all(step["median_ms"] > 0 and step["runs"] == 2 for step in found["steps"].values())
     assert main([str(tmp_path / "none.json")]) == 2
     assert "none.json" in capsys.readouterr().err
+
+
+def test_pictures_in_colour_need_no_files_to_be_timed() -> None:
+    size = changed_size(SIZES["quick"], {"dim": 12, "batch_size": 2})
+    assert timed(size, "cifar10", 1, ["dense (MHA)"])["dense (MHA)"]["runs"] == 1
