@@ -93,7 +93,8 @@ def plot(results: Mapping[str, Any], method: str, timing: Mapping[str, Any] | No
             )  # fmt: skip
         axis.margins(0.15, 0.2)
         name_axes(axis, label, "test accuracy, %")
-    legend(figure, axes, columns=3)
+    # two names fit above one panel
+    legend(figure, axes, columns=1 + len(kinds))
     return svg_file(figure)
 
 
