@@ -33,6 +33,7 @@ class Lite:
         folder: where the wheel was unpacked; `MS_EFF_LITE`, or else `.lite`, if None.
 
     Attributes:
+        folder: where it is.
         application: the program `infer_310`.
 
     Raises:
@@ -47,6 +48,7 @@ class Lite:
                 f"{root}: no MindSpore Lite there; `make lite` fetches it (160 MB), or name its "
                 f"folder in {_FOLDER}"
             )
+        self.folder = root
         programs = build_programs(root, ("infer_310", "lite_convert"), root)
         self.application, self._converter = programs
 

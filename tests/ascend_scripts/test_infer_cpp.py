@@ -10,7 +10,9 @@ from pathlib import Path
 import mindspore as ms
 import numpy as np
 import pytest
+from PIL import Image
 
+from ms_eff.data.image_folder import FolderSplit
 from ms_eff.deploy.export import export
 from ms_eff.deploy.lite import Lite, build_programs
 from ms_eff.errors import SetupError
@@ -194,6 +196,37 @@ def test_failures_leave_no_csv(lite, model, tmp_path, monkeypatch, words, code, 
     assert done.returncode == code, done.stderr
     assert message in done.stderr
     assert not list(tmp_path.glob("out.csv*"))
+
+
+@pytest.mark.slow
+def test_pictures_come_as_the_data_pipeline_has_them(lite, tmp_path):
+    program = build_programs(tmp_path, ["infer_310"], lite.folder, pictures=True)[0]
+    if "decoded by OpenCV" not in lite.call(program, "--help").stdout:
+        pytest.skip("OpenCV: CMake finds none here")
+    folder, rng = tmp_path / "in", np.random.default_rng(0)
+    folder.mkdir()
+    # as high as the pipeline makes it: the middle is cut out, no pixel is resampled
+    noise = rng.integers(0, 256, (27, 41, 3), dtype=np.uint8)
+    # resampled: filters differ, which a smooth picture hardly shows
+    slope = np.add.outer(np.arange(83), np.arange(64))[..., None] + np.array([0, 40, 90])
+    for name, pixels in (("cut", noise), ("sized", slope.astype(np.uint8))):
+        Image.fromarray(pixels).save(folder / f"{name}.png")
+    (folder / "short.png").write_bytes((folder / "cut.png").read_bytes()[:100])
+    mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
+    network = ConvNet()
+    file = export(network, tmp_path / "net.onnx", (1, 3, 24, 24)).path
+    words = ["--model", lite.convert(file, tmp_path / "lite"), "--input", folder]
+    words += ["--outputs", tmp_path / "whole", "--output", tmp_path / "out.csv"]
+    words += ["--mean", ",".join(map(str, mean)), "--std", ",".join(map(str, std))]
+    done = lite.call(program, *map(str, words))
+    assert done.returncode == 0, done.stderr
+    assert "skipped short.png: OpenCV cannot decode it" in done.stderr
+    for name, tolerance in (("cut", 1e-5), ("sized", 1e-2)):
+        split = FolderSplit([str(folder / f"{name}.png")], np.zeros(1, np.int32), ("a", "b"),
+                            image_size=24, mean=mean, std=std)  # fmt: skip
+        expected = network.set_train(False)(ms.Tensor(split.batch(np.array([0]))[0])).asnumpy()[0]
+        found = np.load(tmp_path / "whole" / f"{name}.png.npy").reshape(-1)
+        np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
 
 
 @pytest.mark.slow
