@@ -2,7 +2,7 @@
 # An exported network to what an Ascend 310 runs: OM by CANN's atc, or MindIR by converter_lite.
 set -euo pipefail
 
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH="" cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 # shellcheck source=ascend_scripts/deploy_common.sh
 source "$here/deploy_common.sh"
 

@@ -2,7 +2,7 @@
 # A run's trained model to MindIR and ONNX, verified, with the AIPP file of its data.
 set -euo pipefail
 
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH="" cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 # shellcheck source=ascend_scripts/deploy_common.sh
 source "$here/deploy_common.sh"
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Train on one card, one host or many hosts: train.sh --help; more in README.md beside this file.
 set -euo pipefail
-here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH="" cd -- "$(dirname -- "$(readlink -f -- "${BASH_SOURCE[0]}")")" && pwd)
 # shellcheck source-path=SCRIPTDIR source=lib/python.sh
 . "$here/lib/python.sh"
 python=$(find_python "$here")

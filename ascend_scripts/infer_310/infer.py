@@ -102,7 +102,7 @@ class Run:
             csv.writer(sys.stdout, lineterminator="\n").writerows([header, *self.rows])
             return
         partial = self.options.output + ".partial"
-        with open(partial, "w", newline="", encoding="utf-8") as file:
+        with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
             csv.writer(file, lineterminator="\n").writerows([header, *self.rows])
         os.replace(partial, self.options.output)
 

@@ -23,13 +23,15 @@ class BadFile(ValueError):  # noqa: N818 (the file is bad, not the program)
 def files_of(folder: str) -> tuple[list[str], int]:
     """Return the names of a folder's samples, sorted, and how many other files there are."""
     try:
-        names = [entry.name for entry in os.scandir(folder) if not entry.is_dir()]
+        entries = [entry for entry in os.scandir(folder) if not entry.is_dir()]
     except OSError as error:
         raise UserError(f"--input {folder}: {error.strerror}; give a readable folder") from error
+    # reading a pipe would wait for ever; a link that leads nowhere is a bad file
+    names = [e.name for e in entries if e.is_file() or not os.path.exists(e.path)]
     samples = sorted(n for n in names if n.endswith(".npy") or n.lower().endswith(PICTURES))
     if not samples:
         raise UserError(f"--input {folder}: no .npy file and no picture in it")
-    return samples, len(names) - len(samples)
+    return samples, len(entries) - len(samples)
 
 
 def read_sample(

@@ -72,7 +72,9 @@ Found FilesOf(const std::string& folder) {
     if (entries->is_directory(error)) continue;
     const std::string name = entries->path().filename().string();
     const bool npy = entries->path().extension() == ".npy";
-    if (npy || IsPicture(name)) {
+    // reading a pipe would wait for ever; a link that leads nowhere is a bad file
+    const bool odd = entries->exists(error) && !entries->is_regular_file(error);
+    if (!odd && (npy || IsPicture(name))) {
       found.files.push_back(name);
     } else {
       ++found.others;

@@ -95,9 +95,11 @@ def test_types_of_the_network_decide_what_is_good(check_inputs, tmp_path):
         done = call(check_inputs, "--input", folder, "--shape", "2,3", "--dtype", wanted)
         found = {line.split(".")[0] for line in done.stdout.splitlines() if ": good" in line}
         assert found == good
+    os.mkfifo(folder / "pipe.npy")
     (folder / "a.jpg").write_bytes(b"no picture")
     done = call(check_inputs, "--input", folder, "--shape", "3,8,8")
     assert "a.jpg: BAD, a picture, and this program was built without OpenCV" in done.stdout
+    assert "neither .npy nor pictures: 1" in done.stdout
 
 
 HALVES = """

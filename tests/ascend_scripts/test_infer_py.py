@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from PIL import Image
 
 from ms_eff.data.image_folder import FolderSplit
 from ms_eff.deploy.export import export
-from tests.ascend_scripts.bad_files import BAD, SHAPE, add_samples, check_predictions, fill
+from tests.ascend_scripts.bad_files import BAD, GOOD, SHAPE, add_samples, check_predictions, fill
 from tests.deploy.test_export import ConvNet
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "ascend_scripts" / "infer_310"))
@@ -119,3 +120,17 @@ def test_bytes_of_clips_are_normalised_along_their_channels(tmp_path):
         np.testing.assert_allclose(found[:, c], (clip[:, c] / 255 - mean[c]) / std[c], rtol=1e-6)
     with pytest.raises(samples.BadFile, match="--mean and --std are for 2 channels"):
         samples.read_sample(str(tmp_path / "clip.npy"), clip.shape, "float32", [0, 0], [1, 1])
+
+
+def test_a_pipe_is_no_sample_and_any_file_name_comes_into_the_csv(tmp_path):
+    folder = fill(tmp_path / "in", good=0)
+    for name in BAD:
+        (folder / f"{name}.npy").unlink()
+    os.mkfifo(folder / "pipe.npy")
+    (folder / "nowhere.npy").symlink_to("missing")
+    assert samples.files_of(str(folder)) == (["nowhere.npy"], 2)
+    odd = os.fsdecode(b"\xff.npy")
+    (folder / odd).write_bytes(GOOD)
+    path = export(ConvNet(), tmp_path / "net.mindir", (1, *SHAPE)).path
+    assert call(path, folder, "--output", tmp_path / "out.csv") == 0
+    assert (tmp_path / "out.csv").read_bytes().splitlines()[1].startswith(b"\xff.npy,")
