@@ -19,7 +19,8 @@ def check_rank_table(path: Path, hosts: int, per_host: int) -> None:
     """Raise ConfigError unless the file is a whole table of that many hosts and devices.
 
     The format is MindSpore's version 1.0: `server_list` of hosts, each with a list `device` of
-    `device_id`, `device_ip` and `rank_id`, all of them text.
+    `device_id`, `device_ip` and `rank_id`, all of them text. The launcher gives the workers of a
+    host ranks in a row, on devices 0, 1 and so on; the table has to say the same.
 
     Args:
         path: the file.
@@ -44,10 +45,22 @@ def check_rank_table(path: Path, hosts: int, per_host: int) -> None:
             raise ConfigError(
                 f"{path}: {where} has {len(devices)} devices, --nproc says {per_host}; {_REMEDY}"
             )
-        for name, rank in _ranks(devices, f"{path}: {where}"):
+        hosts_there = set()
+        for name, rank, card in _ranks(devices, f"{path}: {where}"):
             if rank in ranks:
                 raise ConfigError(f"{path}: rank_id {rank} stands twice: {ranks[rank]}, {name}")
             ranks[rank] = name
+            hosts_there.add(rank // per_host)
+            if card != rank % per_host:
+                raise ConfigError(
+                    f"{name}: device_id = {card}, but the worker of rank {rank} gets device "
+                    f"{rank % per_host} of its host; renumber the table"
+                )
+        if len(hosts_there) > 1:
+            raise ConfigError(
+                f"{path}: {where}: its ranks do not follow each other; the workers of host R have "
+                f"the ranks from R x {per_host} on"
+            )
     missing = set(range(hosts * per_host)) - set(ranks)
     if missing:
         raise ConfigError(
@@ -56,8 +69,8 @@ def check_rank_table(path: Path, hosts: int, per_host: int) -> None:
         )
 
 
-def _ranks(devices: list[Any], where: str) -> Iterator[tuple[str, int]]:
-    """Yield (name, rank) of each device of a host, checking what stands beside them."""
+def _ranks(devices: list[Any], where: str) -> Iterator[tuple[str, int, int]]:
+    """Yield (name, rank, device) of each device of a host, checking what stands beside them."""
     seen: set[int] = set()
     for place, device in enumerate(devices):
         name = f"device[{place}]"
@@ -75,7 +88,7 @@ def _ranks(devices: list[Any], where: str) -> Iterator[tuple[str, int]]:
                 f"{where}.{name}: device_ip = {address!r} is no address; "
                 "`hccn_tool -i CARD -ip -g` prints the card's"
             ) from error
-        yield f"{where}.{name}", _number(device, "rank_id", f"{where}.{name}")
+        yield f"{where}.{name}", _number(device, "rank_id", f"{where}.{name}"), card
 
 
 def _entries(holder: Any, key: str, where: str) -> list[Any]:

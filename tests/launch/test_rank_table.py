@@ -40,6 +40,16 @@ def device(content, place=1):
     return content["server_list"][0]["device"][place]
 
 
+def devices(content):
+    return content["server_list"][0]["device"]
+
+
+def interleave(content):
+    """Give each host every other rank, on the devices that these ranks would have."""
+    ours, theirs = content["server_list"][0]["device"], content["server_list"][1]["device"]
+    ours[1], theirs[1] = theirs[1], ours[1]
+
+
 @pytest.mark.parametrize(
     ("spoil", "said"),
     [
@@ -48,9 +58,11 @@ def device(content, place=1):
         (lambda t: t.update(server_count="3"), "server_count = '3', but server_list has 2"),
         (lambda t: t["server_list"][1]["device"].pop(), r"server_list[1] has 1 devices, --nproc"),
         (lambda t: device(t).update(rank_id="0"), "rank_id 0 stands twice"),
-        (lambda t: device(t).update(rank_id="7"), "rank_id 1 is missing"),
+        (lambda t: [d.update(rank_id=str(4 + i)) for i, d in enumerate(devices(t))], "rank_id 0"),
         (lambda t: device(t).update(rank_id=None), "device[1]: rank_id = None"),
         (lambda t: device(t).update(device_id="0"), "device_id 0 stands twice"),
+        (lambda t: device(t).update(device_id="5"), "the worker of rank 1 gets device 1"),
+        (interleave, "server_list[0]: its ranks do not follow each other"),
         (lambda t: device(t).update(device_ip="300.1.1.1"), "device_ip = '300.1.1.1' is no"),
         (lambda t: t["server_list"][0].update(device=[1, 2]), "device[0]: a mapping is expected"),
     ],
