@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cctype>
 #include <cmath>
+#include <fstream>
+#include <iterator>
 
 #include "errors.h"
 
@@ -24,6 +26,29 @@ bool IsPicture(const std::string& path) {
 #ifdef INFER_WITH_OPENCV
 
 namespace {
+
+// Whether a JPEG ends before its picture does: libjpeg only warns, and makes up what is missing.
+// Segments that name their length are stepped over, as thumbnails with an end of their own lie there.
+bool IsCutJpeg(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), std::istreambuf_iterator<char>()};
+  const auto at = [&bytes](size_t place) { return static_cast<unsigned char>(bytes[place]); };
+  if (bytes.size() < 2 || at(0) != 0xFF || at(1) != 0xD8) return false;  // no JPEG
+  for (size_t place = 2; place + 1 < bytes.size();) {
+    const unsigned marker = at(place + 1);
+    if (at(place) != 0xFF || marker == 0xFF) {
+      ++place;  // data of the picture, or filling
+    } else if (marker == 0xD9) {
+      return false;
+    } else if (marker == 0x00 || marker == 0x01 || (marker >= 0xD0 && marker <= 0xD8)) {
+      place += 2;  // these have no length
+    } else {
+      if (place + 3 >= bytes.size()) return true;
+      place += 2 + (at(place + 2) << 8 | at(place + 3));
+    }
+  }
+  return true;
+}
 
 cv::Mat Fitted(const cv::Mat& picture, int height, int width) {
   cv::Mat sized;
@@ -53,6 +78,7 @@ Array ReadPicture(const std::string& path, const std::vector<int64_t>& shape, bo
   try {
     picture = cv::imread(path, channels == 1 ? cv::IMREAD_GRAYSCALE : cv::IMREAD_COLOR);
     if (picture.empty()) throw BadFile("OpenCV cannot decode it");
+    if (IsCutJpeg(path)) throw BadFile("a JPEG that ends too early");
     if (channels == 3) cv::cvtColor(picture, picture, cv::COLOR_BGR2RGB);
     picture = Fitted(picture, height, width);
   } catch (const cv::Exception& error) {

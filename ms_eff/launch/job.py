@@ -142,6 +142,9 @@ class Job:
             "--device": o.device,
             "--output": o.output,
             "--log-dir": o.log_dir,
+            # their defaults are left out
+            "--grace": None if o.grace == LaunchOptions.grace else o.grace,
+            "--timeout": None if o.timeout == LaunchOptions.timeout else o.timeout,
         }
         for flag, value in given.items():
             words += [flag, str(value)] if value is not None else []

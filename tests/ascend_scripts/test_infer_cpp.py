@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 import subprocess
@@ -214,6 +215,11 @@ def test_pictures_come_as_the_data_pipeline_has_them(lite, tmp_path):
     for name, pixels in (("cut", noise), ("sized", slope.astype(np.uint8))):
         Image.fromarray(pixels).save(folder / f"{name}.png")
     (folder / "short.png").write_bytes((folder / "cut.png").read_bytes()[:100])
+    for name, progressive in (("whole1", False), ("whole2", True)):
+        stream = io.BytesIO()
+        Image.fromarray(noise).save(stream, "JPEG", progressive=progressive)
+        (folder / f"{name}.jpg").write_bytes(stream.getvalue())
+        (folder / f"half{name}.jpg").write_bytes(stream.getvalue()[: len(stream.getvalue()) // 2])
     mean, std = (0.4, 0.5, 0.6), (0.2, 0.3, 0.4)
     network = ConvNet()
     file = export(network, tmp_path / "net.onnx", (1, 3, 24, 24)).path
@@ -223,6 +229,9 @@ def test_pictures_come_as_the_data_pipeline_has_them(lite, tmp_path):
     done = lite.call(program, *map(str, words))
     assert done.returncode == 0, done.stderr
     assert "skipped short.png: OpenCV cannot decode it" in done.stderr
+    for name in ("whole1", "whole2"):
+        assert f"skipped half{name}.jpg: a JPEG that ends too early" in done.stderr
+        assert f"skipped {name}.jpg" not in done.stderr
     for name, tolerance in (("cut", 1e-5), ("sized", 1e-2)):
         split = FolderSplit([str(folder / f"{name}.png")], np.zeros(1, np.int32), ("a", "b"),
                             image_size=24, mean=mean, std=std)  # fmt: skip

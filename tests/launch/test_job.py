@@ -87,6 +87,9 @@ def test_one_worker_needs_no_launcher(call):
     assert "MS_WORKER_NUM" not in exports(done.stdout)
     last = "ms-eff train 'my config.yaml' 'output=runs/other one' --fresh"
     assert last in done.stdout.splitlines()
+    assert "--grace" not in done.stdout
+    patient = call("--dry-run", "--grace", 300, "--timeout", 900).stdout
+    assert "--grace 300 --timeout 900 --resume auto" in patient
     resume = exports(done.stdout)["MS_EFF_COMMAND"]
     assert "never" not in resume  # that would forget what there is to resume
     assert "logs: runs/other one/logs/" in done.stdout.replace("\\ ", " ")

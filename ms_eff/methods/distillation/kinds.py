@@ -55,8 +55,8 @@ class Kind:
         return ""
 
     def forward(self, plain: Forward, phase: str) -> Forward:
-        """Return what the step computes in that phase."""
-        raise NotImplementedError
+        """Return what the step computes in that phase: the plain loss."""
+        return plain
 
     def before_epoch(self, epoch: int) -> None:
         """Prepare for an epoch."""
@@ -161,7 +161,7 @@ class Annealed(Teaching):
     def forward(self, plain: Forward, phase: str) -> Forward:
         """Return the distance of logits; in the second phase the plain loss, without a teacher."""
         if phase == "labels":
-            return plain
+            return super().forward(plain, phase)
         return AnnealedForward(plain, self.teacher, self.factor)
 
     def before_epoch(self, epoch: int) -> None:
