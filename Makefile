@@ -11,10 +11,14 @@ VIT_ACCURACY := results/vit_accuracy_cifar10.json
 DATA ?= data/cifar-10-batches-bin
 # folder of UTF-8 texts, some ten million characters; make bench-gpt2 TEXT=PATH
 TEXT ?= data/text
+# folders of SST-2 and of MiniLM's files; make bench-distillation SST2=PATH MINILM=PATH
+SST2 ?= data/sst2
+MINILM ?= minilm
+DISTILLATION := results/distillation_sst2
 
 .PHONY: demo test test-all lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
-	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-cleaning \
-	bench-cleaning-effect lint clean
+	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-distillation \
+	bench-cleaning bench-cleaning-effect lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -71,6 +75,15 @@ bench-video: .venv/.ready
 # about an hour on two cores; called again, it goes on where it stopped
 bench-gpt2: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.bench.gpt2_truncation --text $(TEXT)
+
+# about an hour and a quarter on two cores, of which the last ten minutes are timed: leave the machine
+# alone for them; called again, it goes on where it stopped
+bench-distillation: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.distillation --data $(SST2) --minilm $(MINILM) \
+		--output $(DISTILLATION).json
+	$(BIN)/python -m ms_eff.bench.distillation --data $(SST2) --minilm $(MINILM) --size timing \
+		--output $(DISTILLATION)_time.json --work runs/distillation_time
+	$(BIN)/python -m ms_eff.report.distillation_methods $(DISTILLATION).json
 
 # about two minutes and 2 GB of disk, on a machine with nothing else to do
 bench-cleaning: .venv/.ready
