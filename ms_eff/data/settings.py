@@ -19,8 +19,8 @@ Augment = Literal["none", "flip", "crop_flip", "crop_alternate", "imagenet"]
 # per data set: the keys that only some sets take, with their defaults; None must be given, an
 # ellipsis may be left out
 _OWN_KEYS: dict[str, dict[str, Any]] = {
-    "digits": {"interpolation": "bilinear"},
-    "cifar10": {"root": None, "interpolation": "bilinear"},
+    "digits": {"interpolation": "bilinear", "cutout": ...},
+    "cifar10": {"root": None, "interpolation": "bilinear", "cutout": ...},
     "image_folder": {"root": None, "corrupt": "error"},
     "motion_cifar10": {"root": None, "frames": 16, "task": "direction"},
     "motion_digits": {"frames": 16, "task": "direction"},
@@ -111,6 +111,8 @@ class DataSettings(Section):
             other epoch instead of at random (airbench, arXiv:2404.00498), not for image folders;
             `imagenet`: random resized crop and mirror, image folders only. All frames of a clip
             alike; moving pictures take none, since a mirror turns a motion.
+        cutout: `digits`, `cifar10`: side in pixels of a square that each training image loses, at
+            another place in every epoch (arXiv:1708.04552).
         train_limit: train on the first so many images, evenly over the classes; null: all.
         test_limit: likewise for the test split.
         drop_last: training leaves out the samples that fill no whole batch. Otherwise the last
@@ -153,6 +155,7 @@ class DataSettings(Section):
     global_batch_size: int | None = Field(None, ge=1)
     eval_batch_size: int | None = Field(None, ge=1)
     augment: Augment = "none"
+    cutout: int | None = Field(None, ge=1)
     train_limit: int | None = Field(None, ge=1)
     test_limit: int | None = Field(None, ge=1)
     drop_last: bool = True
