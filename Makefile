@@ -7,6 +7,7 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 DEMO := configs/lowrank/demo_digits.yaml
 ACCURACY := results/lowrank_accuracy_cifar10
 VIT_ACCURACY := results/vit_accuracy_cifar10.json
+SMALL_DATA := results/small_data_cifar10.json
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
 # folder of UTF-8 texts, some ten million characters; make bench-gpt2 TEXT=PATH
@@ -64,7 +65,8 @@ bench-vit-accuracy: .venv/.ready
 
 # about an hour a seed on two cores left alone; called again, it goes on where it stopped
 bench-small-data: .venv/.ready-dev
-	$(BIN)/python -m ms_eff.bench.small_data --data $(DATA)
+	$(BIN)/python -m ms_eff.bench.small_data --data $(DATA) --output $(SMALL_DATA)
+	$(BIN)/python -m ms_eff.report.small_data $(SMALL_DATA)
 	$(BIN)/python -m ms_eff.bench.resnet9_speed
 
 # on a machine with nothing else to do; called again, it goes on where it stopped
