@@ -19,7 +19,7 @@ DISTILLATION := results/distillation_sst2
 
 .PHONY: demo test test-all lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
 	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-distillation \
-	bench-cleaning bench-cleaning-effect lint clean
+	bench-cleaning bench-cleaning-effect docs lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -110,6 +110,10 @@ lite: .lite/mindspore_lite
 lite-check: .lite/mindspore_lite
 	$(BIN)/python -m ms_eff.bench.lite_check
 
+# README, cards and docstrings as a site in runs/site
+docs: .venv/.ready-docs
+	cd docs && DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 ../$(BIN)/mkdocs build -q
+
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -127,6 +131,10 @@ lint: .venv/.ready-dev
 # setup.py's extra `cross_check`: pip before 23.3 knows it only by its normalised name.
 .venv/.ready-dev: .venv/.ready
 	$(PIP_INSTALL) -e '.[report,text,video,llm,cross-check,dev]'
+	touch $@
+
+.venv/.ready-docs: .venv/.ready
+	$(PIP_INSTALL) -e '.[docs]'
 	touch $@
 
 clean:
