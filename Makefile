@@ -19,7 +19,7 @@ DISTILLATION := results/distillation_sst2
 
 .PHONY: demo test test-all lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
 	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-distillation \
-	bench-cleaning bench-cleaning-effect docs lint clean
+	bench-cleaning bench-cleaning-effect guard docs lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -86,6 +86,13 @@ bench-distillation: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.distillation --data $(SST2) --minilm $(MINILM) --size timing \
 		--output $(DISTILLATION)_time.json --work runs/distillation_time
 	$(BIN)/python -m ms_eff.report.distillation_methods $(DISTILLATION).json
+
+# fails where a ratio is worse than the recorded one by more than noise; on a machine left alone
+guard: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.vit --output runs/guard/vit_speed.json
+	$(BIN)/python -m ms_eff.bench.sharing --output runs/guard/sharing.json
+	$(BIN)/python -m ms_eff.bench.resnet9_speed --output runs/guard/resnet9_speed.json
+	$(BIN)/python -m ms_eff.bench.guard results runs/guard
 
 # about two minutes and 2 GB of disk, on a machine with nothing else to do
 bench-cleaning: .venv/.ready
