@@ -17,6 +17,7 @@ _LINK = re.compile(r"\]\(([^)#:]+)(?:#[^)]*)?\)")
 # where links go for a page of the repository
 _CARDS = (
     "README.md",
+    "README.zh.md",
     "CHANGELOG.md",
     "ascend_scripts/README.md",
     *sorted(p.relative_to(ROOT).as_posix() for p in ROOT.glob("ms_eff/**/README.md")),
@@ -40,6 +41,7 @@ def main() -> None:
         if _is_public(module):
             nav[("API", *_api_page(module))] = f"api/{_dotted(module)}.md"
     nav["Changes"] = "CHANGELOG.md"
+    nav["中文"] = "README.zh.md"
     _write("SUMMARY.md", "".join(nav.build_literate_nav()))
 
 

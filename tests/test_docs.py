@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -75,3 +77,38 @@ def test_a_gpt2_is_cut_and_taught(tmp_path):
     values = {s: float(v) for s, v in re.findall(r"^(\S+): perplexity ([\d.]+)", said, re.M)}
     assert values["fine-tuned"] < values["truncated"] < 10_000
     assert values["dense"] < 512
+
+
+def _figures(readme: str) -> dict[str, list[str]]:
+    """Return the decimals that stand beside each results file in a README's tables."""
+    found: dict[str, list[str]] = {}
+    for line in (ROOT / readme).read_text(encoding="utf-8").splitlines():
+        linked = re.findall(r"\]\((results/\w+\.json)\)", line)
+        if line.startswith("|") and linked:
+            plain = re.sub(r"\]\([^)]*\)|\[results[^\]]*", "", line)
+            numbers = re.findall(r"(?<![\w./-])\d[\d,]*(?:\.\d+)?(?![\w./-]| GB)", plain)
+            found.setdefault(linked[0], []).extend(sorted(numbers))
+    return found
+
+
+def test_both_readmes_give_the_same_figures_and_they_are_those_of_the_results():
+    english, chinese = _figures("README.md"), _figures("README.zh.md")
+    assert english == chinese
+    for file, figures in english.items():
+        known = list(_numbers(json.loads((ROOT / file).read_text(encoding="utf-8"))))
+        assert figures, file
+        for figure in figures:
+            digits = len(figure.partition(".")[2])
+            value = float(figure.replace(",", ""))
+            found = any(round(scale * n, digits) == value for n in known for scale in (1, 100))
+            assert found, f"{file}: {figure}"
+
+
+def _numbers(content: object) -> Iterator[float]:
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list):
+        for part in content:
+            yield from _numbers(part)
+    elif isinstance(content, int | float) and not isinstance(content, bool):
+        yield content
