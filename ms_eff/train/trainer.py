@@ -24,7 +24,7 @@ from ms_eff.train import checkpoint
 from ms_eff.train.average import STATISTICS, Average
 from ms_eff.train.budget import Budget
 from ms_eff.train.evaluate import Scored, predict
-from ms_eff.train.feed import Feed
+from ms_eff.train.feed import Feed, not_finite
 from ms_eff.train.graph_cache import kept_graph
 from ms_eff.train.interrupt import Interrupted, StopFlag
 from ms_eff.train.logs import EpochBar, History, passes
@@ -216,7 +216,8 @@ class Trainer:
             with self._kept(cell, inputs, labels):
                 loss, outputs, rate = cell(inputs, labels)
             stop.arm()
-            self.count_step(float(loss.asnumpy()), float(rate.asnumpy()) if self.scale else 0.0)
+            rate_ = float(rate.asnumpy()) if self.scale else 0.0
+            self.count_step(float(loss.asnumpy()), rate_, (inputs, used))
             self._tell_watchers(used, outputs)
             yield float(loss.asnumpy()), len(used)
 
@@ -225,12 +226,16 @@ class Trainer:
         settings = (self.settings, methods, self._phases(self.progress.epoch))
         return kept_graph(self.cache, cell, inputs, settings)
 
-    def count_step(self, loss: float, rate: float) -> None:
-        """Count one step; a negative rate says that it was skipped for overflow."""
+    def count_step(
+        self, loss: float, rate: float, batch: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        """Count one step, of (inputs, indices); a negative rate: it was skipped for overflow."""
         p = self.progress
         p.step += 1
         p.batch += 1
         p.overflows = p.overflows + 1 if rate < 0 else 0
+        if batch and not (rate >= 0 and math.isfinite(loss)) and (odd := not_finite(*batch)):
+            raise self._diverged(f"training sample {odd[0]} holds numbers that are not finite")
         if p.overflows > _MOST_OVERFLOWS or (rate >= 0 and not math.isfinite(loss)):
             raise self._diverged(f"loss is {loss}")
 
@@ -367,8 +372,8 @@ class Trainer:
         """Write a checkpoint (rank 0 does, for all) and return its path."""
         average(self._statistics())
         weights = {p.name: p.asnumpy() for p in self.model.get_parameters()}
-        if not all(np.isfinite(w).all() for w in weights.values()):
-            raise self._diverged("the weights are not finite")
+        if odd := [name for name, w in weights.items() if not np.isfinite(w).all()]:
+            raise self._diverged(f"the weights are not finite ('{odd[0]}')")
         with self._timed("saving"):
             if self.worker.rank == 0:
                 state = {**self.description, **self.progress.to_state()}
