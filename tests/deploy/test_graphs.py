@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ms_eff.deploy.export import export
-from ms_eff.deploy.graphs import read_graph
+from ms_eff.deploy.graphs import read_graph, read_inputs
 from ms_eff.errors import DataError
 from tests.deploy.test_export import SHAPE, ConvNet
 
@@ -15,6 +15,7 @@ def test_both_formats_of_a_network_are_read_alike(tmp_path):
     for name in ("net.mindir", "net.onnx"):
         path = export(ConvNet(), tmp_path / name, SHAPE, dynamic_batch=True).path
         graphs[path.suffix] = read_graph(path)
+        assert read_inputs(path) == graphs[path.suffix].inputs
     mindir, onnx = graphs[".mindir"], graphs[".onnx"]
     for graph in graphs.values():
         (tensor,) = graph.inputs
