@@ -112,7 +112,12 @@ def write_aipp(
         SetupError: the system refuses.
     """
     text = aipp_config(mean, std, image_shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SetupError(
+            f"{path}: cannot be written: {error.strerror}; choose an output folder that takes it"
+        ) from error
     with replacing(path, SetupError) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

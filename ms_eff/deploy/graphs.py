@@ -120,6 +120,11 @@ def _loaded(path: Path) -> Any:
         raise DataError(
             f"{path}: damaged, or not {path.suffix[1:]} ({first_line(error)}); export it again"
         ) from error
+    if not model.ir_version:  # of either format: the other's file, renamed, parses all the same
+        raise DataError(
+            f"{path}: damaged, or not {path.suffix[1:]} (no version of the format is named in it); "
+            "export it again"
+        )
     return model
 
 

@@ -22,6 +22,7 @@ from tests.ascend_scripts.bad_files import BAD, GOOD, SHAPE, add_samples, check_
 from tests.ascend_scripts.wrong_flags import WRONG, workplace
 from tests.deploy.test_export import ConvNet
 from tests.lite import lite_or_skip
+from tests.tolerances import EXPORT
 
 SOURCES = Path(__file__).resolve().parents[2] / "ascend_scripts" / "infer_310"
 
@@ -267,6 +268,24 @@ def test_pictures_come_as_the_data_pipeline_has_them(lite, tmp_path):
         expected = network.set_train(False)(ms.Tensor(split.batch(np.array([0]))[0])).asnumpy()[0]
         found = np.load(tmp_path / "whole" / f"{name}.png.npy").reshape(-1)
         np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.slow
+def test_a_network_of_rows_and_a_batch_that_is_not_full(lite, tmp_path):
+    network, x = ms.nn.Dense(6, 3), np.arange(6, dtype=np.float32)
+    file = export(network, tmp_path / "net.onnx", (4, 6)).path
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", x)
+    (tmp_path / "in" / "b.png").touch()
+    words = ["--model", lite.convert(file, tmp_path / "lite"), "--input", tmp_path / "in"]
+    words += ["--outputs", tmp_path / "whole", "--top", 9]
+    done = lite.call(lite.application, *map(str, words))
+    assert done.returncode == 0, done.stderr
+    assert "skipped b.png: a picture, and the network takes samples of (6,)" in done.stderr
+    assert len(done.stdout.splitlines()[1].split(",")) == 1 + 2 * 3
+    expected = network(ms.Tensor(x[None])).asnumpy()[0]
+    np.testing.assert_allclose(np.load(tmp_path / "whole" / "a.npy"), expected, atol=EXPORT)
+    assert [path.name for path in (tmp_path / "whole").iterdir()] == ["a.npy"]
 
 
 @pytest.mark.slow

@@ -130,9 +130,11 @@ def two_samples(tmp_path, monkeypatch) -> Path:
 @pytest.mark.parametrize("axes", [(4, 1), (4,), (4, 1, 1)])
 def test_a_network_of_ids_and_a_batch_that_is_not_full(two_samples, monkeypatch, capsys, axes):
     monkeypatch.setattr(Sums, "axes", axes)
+    (two_samples / "b.png").touch()
     assert call_sums(two_samples) == 0
     said = capsys.readouterr()
     assert said.out == "file,class_1,score_1\na.npy,0,100\nb.npy,0,101\n"
+    assert "skipped b.png: a picture, and the network takes samples of (2,)" in said.err
     assert "latency of a batch of 4" in said.err
     assert call_sums(two_samples, "--std", "2") == 2
     assert "the network takes int64 as it comes; leave them out" in capsys.readouterr().err

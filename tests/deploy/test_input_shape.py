@@ -13,6 +13,7 @@ from ms_eff.deploy.onnx_schema import new_model
 def write_onnx(path: Path, **inputs: tuple[int, ...]) -> Path:
     """Write a graph of inputs alone; a length of -1 gets a name instead of a number."""
     model = new_model()
+    model.ir_version = 8
     for name, shape in inputs.items():
         dims = model.graph.input.add(name=name).type.tensor_type.shape.dim
         for length in shape:
