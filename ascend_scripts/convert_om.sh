@@ -94,7 +94,7 @@ repeated() {
 
 # check_shape: --input-shape against the graph's inputs
 check_shape() {
-  local python said code=0 asked=(--model "$model" --input-shape "$shape")
+  local python said code=0 asked=("--model=$model" "--input-shape=$shape")
   [[ -z $profiles ]] || asked+=(--dynamic-batch)
   python=$(find_python "$here" 2>/dev/null) || python=python3
   said=$(PYTHONSAFEPATH=1 PYTHONPATH="${here%/*}${PYTHONPATH:+:$PYTHONPATH}" \
@@ -186,8 +186,10 @@ fi
 
 # stop CODE: the end by a signal; the tool and all that it started end too
 stop() {
-  kill -- "-$child" 2>/dev/null || true
-  wait "$child" 2>/dev/null || true
+  if [[ -n $child ]]; then
+    kill -- "-$child" 2>/dev/null || true
+    wait "$child" 2>/dev/null || true
+  fi
   echo "convert_om.sh: stopped; nothing was written" >&2
   exit "$1"
 }
@@ -200,6 +202,9 @@ publish() {
 }
 
 show # as it would be without the scratch folder
+child=""
+trap 'stop 130' INT
+trap 'stop 143' TERM HUP
 work=$(mktemp -d -- "$folder/.convert_om.XXXXXX" 2>/dev/null) ||
   fail "--output $output: its folder cannot be written; choose another"
 trap 'rm -rf -- "$work"' EXIT
@@ -210,11 +215,9 @@ set -m # a process group of its own, so that all of it can be ended
 "$program" "${words[@]}" </dev/null &
 child=$!
 set +m
-trap 'stop 130' INT
-trap 'stop 143' TERM HUP
 code=0
 wait "$child" || code=$?
-trap - INT TERM HUP
+trap '' INT TERM HUP # what is done gets its names
 if [[ $code -ne 0 || ! -s $target.$suffix ]]; then
   echo "convert_om.sh: $wanted did not write $made; see what it says above, and" \
     "'ms-eff doctor --graph $model' for operators that it does not take" >&2
