@@ -21,7 +21,7 @@ class BadFile : public std::runtime_error {
 // Ctrl-C or SIGTERM; `code` is the program's exit code: 130 or 143.
 class Stopped : public std::runtime_error {
  public:
-  Stopped(const std::string& what, int code) : std::runtime_error(what), code(code) {}
+  Stopped(const std::string& what, int exit_code) : std::runtime_error(what), code(exit_code) {}
   const int code;
 };
 
