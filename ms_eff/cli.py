@@ -305,6 +305,7 @@ def tokenizer(
     output: Annotated[Path, typer.Argument(help="The tokenizer.json to write.")],
     files: Annotated[list[Path], typer.Argument(help="UTF-8 text files.")],
     vocab: Annotated[int, typer.Option(help="Number of tokens, 256 single bytes included.")] = 8192,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT.")] = False,
 ) -> None:
     """Train a byte-level BPE tokenizer, as GPT-2 has it, on text files.
 
@@ -312,7 +313,7 @@ def tokenizer(
     """
     from ms_eff.data.bpe import train_bpe
 
-    found = train_bpe(files, vocab, output)
+    found = train_bpe(files, vocab, output, overwrite=overwrite)
     _out().print(f"{output}: {found.get_vocab_size()} tokens", highlight=False, soft_wrap=True)
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +123,11 @@ class Experiment:
         self._check_methods()
         model, description, trained = self._dense()
         self._change(model, description, trained)
+        for method in self.methods:
+            if type(method).change_model is Method.change_model:
+                self.console.print(
+                    f"{method.name}: acts in training; `ms-eff train` carries it out"
+                )
         return self.results
 
     def evaluate(self, path: Path | None = None) -> dict[str, Scored]:
@@ -216,9 +222,15 @@ class Experiment:
         return ModelContext(shape, self.calibration, None, trained, precision)
 
     def _check_methods(self) -> None:
-        if self._changed_stage() is None:  # else it was carried out before
-            for method in self.methods:
-                method.check(self._context(trained=True))
+        checking = [m for m in self.methods if type(m).check is not Method.check]
+        if self._changed_stage() is not None or not checking:
+            return  # carried out before, or nothing to ask
+        dense = model = self.new_model()
+        context = replace(self._context(trained=True), dense=dense)
+        for method in self.methods:
+            method.epochs = self.config.train.epochs
+            model = method.check(model, context)
+        runtime.set_seed(self.config.seed)  # as if no network had been made yet
 
     def _train(self, model: nn.Cell, description: dict[str, Any], stage: str) -> None:
         if self._has(stage):

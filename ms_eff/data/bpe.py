@@ -52,7 +52,11 @@ def read_bpe(vocab: str | Path, merges: str | Path) -> Tokenizer:
 
 
 def train_bpe(
-    files: Sequence[str | Path], vocab: int, output: str | Path, min_frequency: int = 2
+    files: Sequence[str | Path],
+    vocab: int,
+    output: str | Path,
+    min_frequency: int = 2,
+    overwrite: bool = False,
 ) -> Tokenizer:
     """Train a byte-level BPE on text files and write it as a tokenizer.json.
 
@@ -62,12 +66,14 @@ def train_bpe(
             come out of texts with too few repeated pairs.
         output: the file; its folder is made if it is missing.
         min_frequency: a pair must occur that often to become a token.
+        overwrite: replace a file that is there; one of the texts is never replaced.
 
     Returns:
         The tokenizer.
 
     Raises:
-        DataError: a file is missing or not UTF-8, or `vocab` leaves no room.
+        DataError: a file is missing or not UTF-8, `vocab` leaves no room, or the output is there
+            already.
         SetupError: the package `tokenizers` is not installed, or the file cannot be written.
 
     >>> import tempfile
@@ -83,6 +89,7 @@ def train_bpe(
             "give some thousands"
         )
     texts = _checked(files)
+    _check_output(Path(output), texts, overwrite)
     _require()
     from tokenizers import trainers
     from tokenizers.models import BPE
@@ -111,6 +118,13 @@ def _byte_level(model: object) -> Tokenizer:
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.post_processor = processors.ByteLevel(trim_offsets=False)
     return tokenizer
+
+
+def _check_output(output: Path, texts: Sequence[Path], overwrite: bool) -> None:
+    if output.exists() and any(output.samefile(text) for text in texts):
+        raise DataError(f"{output}: the tokenizer would replace a text; name another file first")
+    if output.exists() and not overwrite:
+        raise DataError(f"{output}: is there already; --overwrite replaces it")
 
 
 def _checked(files: Sequence[str | Path]) -> list[Path]:

@@ -32,6 +32,8 @@ _BREAK = re.compile(r"\n(?=\S)")
 def encode_files(tokenizer: Tokenizer, paths: Sequence[str | Path]) -> Ids:
     """Return the token ids (n,) of text files, one after the other.
 
+    Each file is read whole, and line ends of any kind are read as newlines.
+
     Raises:
         DataError: a file is missing, no UTF-8, or empty.
     """
@@ -65,7 +67,7 @@ def _cuts_at_lines(tokenizer: Tokenizer) -> bool:
     from tokenizers.pre_tokenizers import ByteLevel
 
     words = tokenizer.pre_tokenizer
-    plain = isinstance(words, ByteLevel) and not words.add_prefix_space
+    plain = isinstance(words, ByteLevel) and words.use_regex and not words.add_prefix_space
     return plain and tokenizer.normalizer is None
 
 

@@ -37,6 +37,7 @@ class ModelContext:
         loss: the training loss, (outputs, labels) -> scalar.
         trained: whether the weights are worth keeping (loaded or trained before).
         precision: the level the model is to be trained at: `O0`, `O2` or `O3`.
+        dense: where methods are only checked, a network as it is before any of them.
     """
 
     input_shape: tuple[int, ...]
@@ -44,6 +45,7 @@ class ModelContext:
     loss: Callable[[Tensor, Tensor], Tensor] | None = None
     trained: bool = False
     precision: str = "O0"
+    dense: nn.Cell | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,7 @@ class Method:
             None if the architecture stays. On a resumed run it is given back instead.
         report: set by `change_model` or `on_train_end`: JSON for results and the HTML report, or
             None.
-        epochs: set by the trainer before anything else: how many epochs the run has.
+        epochs: set before anything else: how many epochs the run has.
         dense: set by the experiment: where the checkpoint of the network before any method will lie
             once training starts, or None if the run makes none.
     """
@@ -178,8 +180,17 @@ class Method:
         """Look at the run before its first step, or before it is resumed."""
 
     # 1. the model
-    def check(self, context: ModelContext) -> None:
-        """Refuse at start what `change_model` would refuse hours later, such as a missing file."""
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Refuse at start what would be refused hours later, such as a missing file.
+
+        Args:
+            model: untrained; what the methods before this one make of it, as far as they tell.
+            context: as for `change_model`.
+
+        Returns:
+            What `change_model` will make of it if that costs nothing, else the model itself.
+        """
+        return model
 
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Return the changed network; the given one is not used again."""

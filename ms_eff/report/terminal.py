@@ -49,12 +49,12 @@ def layer_table(method: str, report: Mapping[str, Any]) -> RichTable:
 
     Args:
         method: its name, for the title.
-        report: what the method recorded; its `layers` are shown.
+        report: what the method recorded; its `layers` are shown, or else its `summary`.
     """
     found = report.get("layers") or []
     if not found:
         line = RichTable.grid()
-        line.add_row(f"{method}: changed no single layers")
+        line.add_row(f"{method}: {report.get('summary', 'changed no single layers')}")
         return line
     words = " ".join(filter(None, [about_layers(found), about_network(report.get("network"))]))
     return _shown(layers(found, narrow=True), words, title=f"{method}, layer by layer")

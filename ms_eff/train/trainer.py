@@ -141,7 +141,7 @@ class Trainer:
         """Start the clock, and find out what an evaluation and a checkpoint take."""
         if self.settings.time_budget is None:
             return
-        budget = Budget(self.settings.time_budget, self.progress.seconds, agree=self._agree)
+        budget = Budget(self.settings.time_budget, self.progress.seconds, agree=self._mean)
         self.pace.start(budget, self.progress, self.optimizer)
         self._tell_epochs(self.progress.epoch)
         rows = self.feed.test()
@@ -154,11 +154,11 @@ class Trainer:
             self._save()
         budget.check_start()
 
-    def _agree(self, seconds: float) -> float:
-        """Return the mean of all workers' clocks: each must stop at the same step."""
+    def _mean(self, value: float) -> float:
+        """Return the mean over the workers: by one clock, each stops at the same step."""
         if self.worker.size == 1:
-            return seconds
-        return float(summed(np.array([seconds]))[0]) / self.worker.size
+            return value
+        return float(summed(np.array([value]))[0]) / self.worker.size
 
     def _seconds(self) -> float:
         """Return what has been spent, over all calls; with a budget, by its clock."""
@@ -259,7 +259,7 @@ class Trainer:
             "step": p.step,
             "seconds": 0.0,
             "lr": self.optimizer.last_rate,
-            "train_loss": p.loss_sum / max(p.batch, 1),
+            "train_loss": self._mean(p.loss_sum / max(p.batch, 1)),
             "samples_per_second": round(rate, 1),
         }
         score: Scored | None = None

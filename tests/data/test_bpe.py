@@ -75,3 +75,16 @@ def test_files_that_are_not_there_or_damaged_are_named(tmp_path):
     (tmp_path / "merges.txt").write_text("a b\n")
     with pytest.raises(DataError, match="no byte-level BPE"):
         read_bpe(tmp_path / "vocab.json", tmp_path / "merges.txt")
+
+
+def test_a_file_that_is_there_stays_unless_told_otherwise(tmp_path):
+    text, output = tmp_path / "a.txt", tmp_path / "tokenizer.json"
+    text.write_text("low lower lowest " * 9, encoding="utf-8")
+    for target, overwrite in ((text, False), (text, True)):
+        with pytest.raises(DataError, match="would replace a text"):
+            train_bpe([text], 270, target, overwrite=overwrite)
+    assert text.read_text(encoding="utf-8") == "low lower lowest " * 9
+    train_bpe([text], 270, output)
+    with pytest.raises(DataError, match="is there already; --overwrite replaces it"):
+        train_bpe([text], 280, output)
+    assert train_bpe([text], 262, output, overwrite=True).get_vocab_size() == 262

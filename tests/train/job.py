@@ -106,6 +106,17 @@ def _skipvit(worker, folder):
     return fit(worker, folder / "skipvit", net, (method,), feed, optimizer="sgd", lr=1e-3)
 
 
+def _rail(worker, folder):
+    from tests.methods.distillation.problems import language_feed, method, network, saved
+
+    # as many teachers as workers, all alike
+    path = folder / f"teacher-{worker.size}-{worker.rank}"
+    rail = method("rail", teacher=str(saved(path, "gpt2", depth=3, seed=1)), width=4)
+    net = network("gpt2", depth=2)
+    found = fit(worker, folder / "rail", net, (rail,), language_feed(), optimizer="sgd", epochs=5)
+    return found | {"drawn": rail.state()["drawn"]}
+
+
 def _own_norms(worker, folder, parts: int = 2):
     """Each worker normalises its own part; alone, ghost normalisation does so in as many parts."""
     from mindspore import Tensor, nn
@@ -183,6 +194,7 @@ CASES: dict[str, Callable[..., dict[str, np.ndarray]]] = {
     "sam": _sam,
     "swiftlearn": _swiftlearn,
     "skipvit": _skipvit,
+    "rail": _rail,
     "own_norms": _own_norms,
     "stopped": lambda worker, folder: stopping(worker, folder, "by_several"),
     "apart": _apart,

@@ -17,7 +17,7 @@ from tests.train import job
 
 SCRIPT = Path(job.__file__)
 QUICK = ("sgd", "adamw", "stopped", "apart", "taken_up")
-REST = ("adamw_norm", "freeze", "sam", "swiftlearn", "skipvit", "own_norms")
+REST = ("adamw_norm", "freeze", "sam", "swiftlearn", "skipvit", "rail", "own_norms")
 ALONE = Worker()
 # sums in another order, over 20 steps
 CLOSE = 1e-5

@@ -23,11 +23,26 @@ from ms_eff.methods.distillation.settings import DistillationSettings
 from ms_eff.methods.distillation.teacher import Teacher, require
 from ms_eff.train.step import Forward
 
-__all__ = ["TEACHING", "Kind", "Smoothed", "Teaching"]
+__all__ = ["TEACHING", "Kind", "Smoothed", "Teaching", "check_epochs", "needed"]
 
 # what RAIL and MATE ask of a network of text
 _LAYERS = ("with_hidden", "token_table", "blocks")
 _EMBEDDED = ("from_embedded", "token_table")
+
+
+def needed(settings: DistillationSettings) -> Sequence[str]:
+    """Return the attributes that a kind asks of both networks."""
+    if settings.kind == "mate":
+        return _EMBEDDED
+    if settings.kind == "rail":
+        return _LAYERS
+    return _LAYERS if settings.kind in ("vanilla", "self") and settings.shares[2] > 0 else ()
+
+
+def check_epochs(epochs: int) -> None:
+    """Refuse what annealing cannot divide into two phases."""
+    if epochs < 2:
+        raise ConfigError(f"train.epochs = {epochs}: annealing has two phases; give 2 or more")
 
 
 @dataclass
@@ -104,17 +119,14 @@ class Teaching(Kind):
     teacher: Teacher
 
     def __post_init__(self) -> None:
-        """Set up what the kind needs."""
+        """Refuse networks that lack what the kind looks at."""
+        for whose, network in zip(("student", "teacher"), self.pair, strict=True):
+            require(network, self.settings.kind, whose, *needed(self.settings))
 
     @property
     def pair(self) -> tuple[nn.Cell, nn.Cell]:
         """Student and teacher as networks."""
         return self.run.model, self.teacher.network
-
-    def require(self, needed: Sequence[str]) -> None:
-        """Refuse networks that lack one of these attributes."""
-        for whose, network in zip(("student", "teacher"), self.pair, strict=True):
-            require(network, self.settings.kind, whose, *needed)
 
 
 class Taught(Teaching):
@@ -122,8 +134,8 @@ class Taught(Teaching):
 
     def __post_init__(self) -> None:
         """Check what the cosine term needs."""
+        super().__post_init__()
         if self.settings.shares[2] > 0:
-            self.require(_LAYERS)
             widths = [network.token_table.shape[1] for network in self.pair]
             if widths[0] != widths[1]:
                 raise PlanError(
@@ -145,10 +157,8 @@ class Annealed(Teaching):
 
     def __post_init__(self) -> None:
         """Divide the epochs."""
-        if self.epochs < 2:
-            raise ConfigError(
-                f"train.epochs = {self.epochs}: annealing has two phases; give 2 or more"
-            )
+        super().__post_init__()
+        check_epochs(self.epochs)
         self.first = core.first_phase(self.epochs, self.settings.first_share)
         self.factor = Parameter(Tensor(0.0, ms.float32), "distillation.phi", requires_grad=False)
         self._best: dict[str, np.ndarray] = {}
@@ -202,7 +212,7 @@ class Rail(Teaching):
 
     def __post_init__(self) -> None:
         """Set up the projections."""
-        self.require(_LAYERS)
+        super().__post_init__()
         student, teacher = self.pair
         self.own, self.theirs = len(student.blocks), len(teacher.blocks)
         if self.theirs < self.own:
@@ -254,7 +264,7 @@ class Mate(Teaching):
 
     def __post_init__(self) -> None:
         """Set up the generator."""
-        self.require(_EMBEDDED)
+        super().__post_init__()
         self.rounds = Rounds(self.settings, self.run, self.teacher, self.epochs, self.seed)
 
     def forward(self, plain: Forward, phase: str) -> Forward:

@@ -8,13 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from mindspore import Parameter
+from mindspore import Parameter, nn
 
 from ms_eff.errors import ConfigError
 from ms_eff.methods.base import EpochEnd, Method, ModelContext, RunStart, StepBegin
-from ms_eff.methods.distillation.kinds import TEACHING, Kind, Smoothed
+from ms_eff.methods.distillation.kinds import TEACHING, Kind, Smoothed, check_epochs, needed
 from ms_eff.methods.distillation.settings import DENSE, DistillationSettings
-from ms_eff.methods.distillation.teacher import Teacher, check_pair, check_same, find_teacher
+from ms_eff.methods.distillation.teacher import (
+    Teacher,
+    check_pair,
+    check_same,
+    find_teacher,
+    require,
+)
 from ms_eff.section import Section
 from ms_eff.train import checkpoint
 from ms_eff.train.precision import mixed_precision
@@ -54,15 +60,26 @@ class Distillation(Method):
         """Tell whether the number of epochs must be known: annealing divides it."""
         return self.settings.kind == "annealing"
 
-    def check(self, context: ModelContext) -> None:
-        """Refuse a teacher that is not there before anything is trained.
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Refuse before anything is trained a teacher that is not there, or cannot be one.
 
         Raises:
-            ConfigError: none is named, and this run makes none.
+            ConfigError: none is named, and this run makes none; the student offers not what the
+                kind looks at; too few epochs.
             CheckpointError: there is none where it should be.
+            PlanError: the run's own dense network is no copy of the student, for `self`.
         """
-        if self.settings.needs_teacher and self._teacher_path() != self.dense:
+        kind = self.settings.kind
+        if not self.settings.needs_teacher:
+            return model
+        require(model, kind, "student", *needed(self.settings))
+        if kind == "annealing":
+            check_epochs(self.epochs)
+        if self._teacher_path() != self.dense:
             find_teacher(self._teacher_path())
+        elif kind == "self" and context.dense is not None:
+            check_same(model, context.dense)
+        return model
 
     def on_start(self, run: RunStart) -> None:
         """Load the teacher, see that it fits, and set up the kind.

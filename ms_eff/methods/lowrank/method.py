@@ -42,7 +42,7 @@ class LowRank(Method):
     name: ClassVar[str] = "lowrank"
     stage: ClassVar[str] = "decomposed"
 
-    def check(self, context: ModelContext) -> None:
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Read the plan or the latency profile that the settings name.
 
         Raises:
@@ -54,6 +54,7 @@ class LowRank(Method):
         elif search is not None and search.recorded:
             half = timed_precision(self.settings, context.precision) != "O0"
             layer_timer(search, context.input_shape, "float16" if half else "float32")
+        return model
 
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Return the decomposed network; sets plan and report.

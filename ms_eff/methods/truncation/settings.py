@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from ms_eff.errors import nearest
+from ms_eff.methods.truncation.core import RULES
 from ms_eff.section import Section
 
 __all__ = ["TruncationSettings"]
@@ -30,6 +32,14 @@ class TruncationSettings(Section):
     ) = "pseudo_uniform"
     blocks: str | None = None
     seed: int | None = Field(None, ge=0)
+
+    @field_validator("rule", mode="before")
+    @classmethod
+    def _is_known(cls, value: Any) -> Any:
+        if isinstance(value, str) and value not in RULES:
+            known = f"known: {', '.join(RULES)}, or a list of blocks"
+            raise ValueError(f"there is no such rule{nearest(value, RULES)}; {known}")
+        return value
 
     @model_validator(mode="after")
     def _says_how_many(self) -> Self:

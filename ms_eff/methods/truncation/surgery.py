@@ -137,7 +137,7 @@ def _block_list(network: nn.Cell, wanted: str | None) -> tuple[str, nn.Cell]:
         return wanted, alike[wanted]
     if not alike:
         raise PlanError(
-            f"truncation: {type(network).__name__} has no list of like blocks (a CellList or "
+            f"blocks: {type(network).__name__} has no list of like blocks (a CellList or "
             "SequentialCell); name truncation before methods that make blocks differ (lowrank, "
             "skipvit)"
         )

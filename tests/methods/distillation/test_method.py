@@ -279,8 +279,8 @@ def test_the_dense_network_of_a_config_teaches_what_became_of_it(tmp_path):
 )
 def test_a_missing_teacher_is_refused_before_anything_is_trained(settings, error, said):
     with pytest.raises(error, match=said):
-        method(**settings).check(ModelContext((8, 1, 8, 8)))
-    method("tf_reg").check(ModelContext((8, 1, 8, 8)))
+        method(**settings).check(nn.Dense(1, 1), ModelContext((8, 1, 8, 8)))
+    method("tf_reg").check(nn.Dense(1, 1), ModelContext((8, 1, 8, 8)))
 
 
 @pytest.mark.parametrize(

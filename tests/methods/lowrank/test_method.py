@@ -58,7 +58,7 @@ def test_plan_and_report_are_json_and_rebuild_the_network() -> None:
 )
 def test_a_missing_file_is_noticed_at_start(settings, message) -> None:
     with pytest.raises(PlanError, match=message):
-        LowRank(make_settings(settings)).check(CONTEXT)
+        LowRank(make_settings(settings)).check(nn.Dense(8, 8), CONTEXT)
 
 
 def test_a_profile_of_another_precision_is_noticed_at_start(tmp_path) -> None:
@@ -73,7 +73,7 @@ def test_a_profile_of_another_precision_is_noticed_at_start(tmp_path) -> None:
         method = LowRank(make_settings({"ratio": 2.0, "rank_search": search}))
         context = replace(CONTEXT, precision=precision)
         with nullcontext() if fits else pytest.raises(PlanError, match="no profile for any dev"):
-            method.check(context)
+            method.check(nn.Dense(8, 8), context)
 
 
 def test_the_error_names_a_layer_that_was_asked_for() -> None:

@@ -97,7 +97,7 @@ def test_settings_that_do_not_fit_are_refused() -> None:
     for wrong, said in (
         ({}, "keep is missing"),
         ({"keep": 6, "seed": 1}, "only rule: random"),
-        ({"keep": 6, "rule": "middle"}, "'pseudo_uniform', 'uniform'"),
+        ({"keep": 6, "rule": "middle"}, "known: pseudo_uniform, uniform"),
     ):
         with pytest.raises(ValidationError, match=said):
             TruncationSettings(**wrong)
