@@ -35,6 +35,7 @@ __all__ = [
     "load_member",
     "member_texts",
     "read_plan",
+    "read_state",
     "write_merged",
 ]
 
@@ -121,11 +122,15 @@ def load_member(path: str | Path) -> nn.Cell:
 
 def read_plan(path: str | Path) -> LowRankPlan:
     """Return a member's plan; raises CheckpointError where it is none."""
+    return LowRankPlan.from_json(read_state(path)["plans"][0]["plan"])
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """Return what a member says of itself; raises CheckpointError where it is none."""
     state = read_json(Path(path) / _STATE, CheckpointError)
-    plans = state.get("plans") if isinstance(state, dict) else None
-    if not plans:
+    if not isinstance(state, dict) or not state.get("plans") or not state.get("model"):
         raise CheckpointError(f"{path}: no member of a family; it has no plan")
-    return LowRankPlan.from_json(plans[0]["plan"])
+    return state
 
 
 def write_merged(member: str | Path, folder: str | Path) -> Path:
