@@ -21,7 +21,7 @@ from ms_eff.models.dropout import Dropout, Masks
 from ms_eff.models.gelu import TanhGELU
 from ms_eff.models.gpt2_shape import GPT2Shape
 from ms_eff.models.initial import projection, truncated_normal
-from ms_eff.models.masks import causal_mask, key_mask
+from ms_eff.models.masks import HIDDEN, causal_mask, key_mask
 
 __all__ = [
     "GPT2",
@@ -40,6 +40,8 @@ _EPSILON = 1e-5
 _STD = 0.02
 
 Hidden = tuple[Tensor, ...]
+# a block's keys and values, each (B, heads, N, head_dim)
+KeysValues = tuple[Tensor, Tensor]
 
 
 class GPT2Block(nn.Cell):
@@ -68,7 +70,22 @@ class GPT2Block(nn.Cell):
 
     def construct(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map ``(B, T, dim)`` to ``(B, T, dim)``; the mask is added to the scores."""
-        y = self.attn(self.norm1(x), mask)
+        return self._behind(x, self.attn(self.norm1(x), mask))
+
+    def with_keys(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Do the same, and return the keys and values ``(B, heads, T, head_dim)`` besides."""
+        y, k, v = self.attn.with_keys(self.norm1(x), mask)
+        return self._behind(x, y), k, v
+
+    def with_cache(
+        self, x: Tensor, mask: Tensor, here: Tensor, past: KeysValues
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Do the same for one new place ``(B, 1, dim)``, which is at `here` in the cache."""
+        y, k, v = self.attn.with_cache(self.norm1(x), mask, here, past)
+        return self._behind(x, y), k, v
+
+    def _behind(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the block's output from its input and what attention gave."""
         if self.drop1 is not None:
             y = self.drop1(y)
         x = x + y
@@ -133,14 +150,19 @@ class _Body(nn.Cell):
             embedded: ``(B, T, dim)`` token embeddings; positions are added here.
             mask: added to the scores.
         """
-        x = embedded + self.position.weight[: embedded.shape[1]]
-        if self.drop is not None:
-            x = self.drop(x)
+        x = self.placed(embedded)
         hidden: Hidden = ()
         for block in self.blocks:
             x = block(x, mask)
             hidden = (*hidden, x)
         return hidden
+
+    def placed(self, embedded: Tensor) -> Tensor:
+        """Add positions to token embeddings ``(B, T, dim)``: what goes into the first block."""
+        x = embedded + self.position.weight[: embedded.shape[1]]
+        if self.drop is not None:
+            x = self.drop(x)
+        return x
 
 
 class GPT2(_Body):
@@ -155,6 +177,7 @@ class GPT2(_Body):
     Attributes:
         input_dtype: of its input: token ids.
         task: what it is trained for; see `ms_eff.train.tasks`.
+        context: the longest sequence, for `ms_eff.models.decoding.Decoder`.
 
     Raises:
         ConfigError: numbers that do not fit together.
@@ -169,10 +192,42 @@ class GPT2(_Body):
     def __init__(self, *, dropout: float = 0.0, seed: int = 0, **shape: Any) -> None:
         super().__init__(GPT2Shape(**shape), dropout, seed)
         self.head = TiedHead()
+        self.context = self.positions
+        self.places = Tensor(np.arange(self.positions, dtype=np.int32))
 
     def construct(self, ids: Tensor) -> Tensor:
         """Return the logits behind every position."""
         return self.from_embedded(self.word(ids))
+
+    def prefill(self, ids: Tensor) -> tuple[Tensor, tuple[KeysValues, ...]]:
+        """Return the logits of every position, and each block's keys and values."""
+        x, mask = self.placed(self.word(ids)), causal_mask(ids.shape[1])
+        cache: tuple[KeysValues, ...] = ()
+        for block in self.blocks:
+            x, k, v = block.with_keys(x, mask)
+            cache = (*cache, (k, v))
+        return self.logits(x), cache
+
+    def decode(
+        self, ids: Tensor, position: Tensor, cache: tuple[KeysValues, ...]
+    ) -> tuple[Tensor, tuple[KeysValues, ...]]:
+        """Return the logits (B, 1, V) behind one more token, and the longer cache.
+
+        Args:
+            ids: (B, 1) the token.
+            position: () int32, its place.
+            cache: of `prefill` at the full length; entries from `position` on do not count.
+        """
+        places = self.places[: cache[0][0].shape[2]]
+        mask = (places > position).astype(ms.float32).reshape(1, 1, 1, -1) * HIDDEN
+        here = (places == position).reshape(1, 1, -1, 1)
+        # by gather: an index that is a tensor would make the shape dynamic
+        x = self.word(ids) + ops.gather(self.position.weight, position.reshape(1), 0)
+        longer: tuple[KeysValues, ...] = ()
+        for i, block in enumerate(self.blocks):
+            x, k, v = block.with_cache(x, mask, here, cache[i])
+            longer = (*longer, (k, v))
+        return self.logits(x), longer
 
     def with_hidden(self, ids: Tensor) -> tuple[Tensor, Hidden]:
         """Return the logits, and each block's output ``(B, T, dim)``."""
