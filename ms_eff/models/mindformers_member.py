@@ -17,7 +17,7 @@ from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.methods.lowrank.freezing import frozen_factors
 from ms_eff.methods.lowrank.rebuilding import rebuild
 from ms_eff.methods.lowrank.settings import FreezeSettings
-from ms_eff.methods.progressive.members import read_plan, read_state
+from ms_eff.methods.progressive.members import description, read_plan, read_state
 from ms_eff.models.formats import read_arrays
 from ms_eff.models.llama_shape import LlamaShape
 from ms_eff.models.mindformers_llama import (
@@ -144,7 +144,7 @@ def write_back(trained: str | Path, member: str | Path, folder: str | Path) -> P
         weights[name] = array
     files = (member / name for name in _TEXTS)
     texts = {file.name: file.read_text(encoding="utf-8") for file in files if file.is_file()}
-    described = {key: found.state[key] for key in ("model", "plans")}
+    described = description(LlamaShape(**found.state["model"]["args"]), read_plan(member))
     return checkpoint.save(Path(folder), weights, described, texts=texts)
 
 

@@ -15,7 +15,8 @@ from ms_eff.deploy.inputs import InputSpec
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.methods.gqkva import convert_attention
 from ms_eff.methods.progressive.members import load_member
-from ms_eff.models.gpt2 import GPT2, GPT2Classifier
+from ms_eff.models.gpt2 import GPT2
+from ms_eff.models.gpt2_classifier import GPT2Classifier
 from ms_eff.models.gpt2_files import save_gpt2
 from ms_eff.models.gpt2_shape import GPT2Shape
 from ms_eff.models.parents import load_parent
