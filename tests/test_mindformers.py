@@ -155,6 +155,8 @@ def test_without_the_block_their_trainers_are_theirs() -> None:
 
 def test_a_model_of_another_shape_is_refused(member: Path, tmp_path: Path) -> None:
     settings = read_block({"plan": str(member)})
+    with pytest.raises(ConfigError, match="the config builds a Llama; members go into"):
+        compressed(llama(seed=0, **SIZES), settings)
     other = LlamaShape(**SIZES)  # of the usual rotary base, which no array's shape tells
     with pytest.raises(ConfigError, match=r"theta = 10000.0: the member .* has 50000.0"):
         compressed(mindformers_llama(other, LENGTH), settings)

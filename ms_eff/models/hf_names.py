@@ -61,9 +61,14 @@ def to_hf(arrays: Mapping[str, np.ndarray], model: str) -> dict[str, np.ndarray]
     """
     if model not in _NAMINGS:
         return dict(arrays)
-    named = _NAMINGS[model][0].renamed(dict(arrays))
+    naming = _NAMINGS[model][0]
+    named = naming.renamed(dict(arrays))
     if named is None:
-        raise CheckpointError(f"{model}: an array has no name at Hugging Face: {min(arrays)} ..")
+        unknown = (n for n in arrays if not naming.keeps(n) and naming.to_theirs(n) is None)
+        raise CheckpointError(
+            f"{model}: '{next(unknown)}' has no name in Hugging Face's naming; is it of a network "
+            "that was changed otherwise than into factors?"
+        )
     return named
 
 

@@ -150,6 +150,13 @@ def write_back(trained: str | Path, member: str | Path, folder: str | Path) -> P
 
 def _check_shape(network: nn.Cell, member: Path) -> None:
     """Compare all numbers; two of them, no array's shape would tell."""
+    from mindformers import LlamaForCausalLM
+
+    if not isinstance(network, LlamaForCausalLM):
+        raise ConfigError(
+            f"ms_eff: the config builds a {type(network).__name__}; members go into "
+            "LlamaForCausalLM, without pet_config"
+        )
     model = read_state(member)["model"]
     if model["name"] != "llama":
         raise CheckpointError(
