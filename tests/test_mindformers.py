@@ -115,6 +115,41 @@ def test_their_trainer_trains_the_factors_of_a_member(member: Path, tmp_path: Pa
     np.testing.assert_allclose(theirs.reshape(mine.shape), mine, atol=FP32, rtol=FP32)
 
 
+@pytest.mark.slow  # two compiled trainings
+def test_training_goes_on_from_their_checkpoint(member: Path, tmp_path: Path) -> None:
+    path = their_config(member, tmp_path)
+    content = yaml.safe_load(path.read_text())
+    saving = {"prefix": "tiny", "save_checkpoint_steps": 8, "checkpoint_format": "safetensors"}
+    content["callbacks"].append({"type": "CheckpointMonitor", **saving, "async_save": False})
+    content["load_ckpt_format"] = "safetensors"
+    first = trained(path, content)
+    saved = sorted((tmp_path / "out").rglob("checkpoint/rank_0/*.safetensors"))[-1]
+    # a folder called rank_0 is for several devices
+    content["load_checkpoint"] = str(saved.rename(tmp_path / "model.safetensors"))
+    second = trained(path, content)
+    assert second[0] < first[0] - 0.5
+    assert min(second) < min(first)
+
+
+def trained(path: Path, content: Any) -> list[float]:
+    """Train by a config, and return the loss of every step."""
+    from mindformers import MindFormerConfig, Trainer, build_context
+
+    import ms_eff.mindformers  # noqa: F401
+
+    losses = []
+
+    class Watch(ms.Callback):
+        def on_train_step_end(self, run_context: Any) -> None:
+            losses.append(float(run_context.original_args().net_outputs[0].asnumpy().item()))
+
+    path.write_text(yaml.safe_dump(content))
+    config = MindFormerConfig(str(path))
+    build_context(config)
+    Trainer(config, callbacks=[Watch()]).train()
+    return losses
+
+
 def test_a_wrong_block_is_told_in_one_line(member: Path, tmp_path: Path) -> None:
     from mindformers import MindFormerConfig
 
