@@ -7,14 +7,19 @@ PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check 
 DEMO := configs/lowrank/demo_digits.yaml
 ACCURACY := results/lowrank_accuracy_cifar10
 VIT_ACCURACY := results/vit_accuracy_cifar10.json
+SMALL_DATA := results/small_data_cifar10.json
 # folder of CIFAR-10's binary files; make bench-lowrank-accuracy DATA=PATH
 DATA ?= data/cifar-10-batches-bin
 # folder of UTF-8 texts, some ten million characters; make bench-gpt2 TEXT=PATH
 TEXT ?= data/text
+# folders of SST-2 and of MiniLM's files; make bench-distillation SST2=PATH MINILM=PATH
+SST2 ?= data/sst2
+MINILM ?= minilm
+DISTILLATION := results/distillation_sst2
 
 .PHONY: demo test test-all lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
-	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-cleaning \
-	bench-cleaning-effect lint clean
+	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-distillation \
+	bench-cleaning bench-cleaning-effect guard docs lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -60,7 +65,8 @@ bench-vit-accuracy: .venv/.ready
 
 # about an hour a seed on two cores left alone; called again, it goes on where it stopped
 bench-small-data: .venv/.ready-dev
-	$(BIN)/python -m ms_eff.bench.small_data --data $(DATA)
+	$(BIN)/python -m ms_eff.bench.small_data --data $(DATA) --output $(SMALL_DATA)
+	$(BIN)/python -m ms_eff.report.small_data $(SMALL_DATA)
 	$(BIN)/python -m ms_eff.bench.resnet9_speed
 
 # on a machine with nothing else to do; called again, it goes on where it stopped
@@ -71,6 +77,22 @@ bench-video: .venv/.ready
 # about an hour on two cores; called again, it goes on where it stopped
 bench-gpt2: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.bench.gpt2_truncation --text $(TEXT)
+
+# about an hour and a quarter on two cores, of which the last ten minutes are timed: leave the machine
+# alone for them; called again, it goes on where it stopped
+bench-distillation: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.distillation --data $(SST2) --minilm $(MINILM) \
+		--output $(DISTILLATION).json
+	$(BIN)/python -m ms_eff.bench.distillation --data $(SST2) --minilm $(MINILM) --size timing \
+		--output $(DISTILLATION)_time.json --work runs/distillation_time
+	$(BIN)/python -m ms_eff.report.distillation_methods $(DISTILLATION).json
+
+# fails where a ratio is worse than the recorded one by more than noise; on a machine left alone
+guard: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.vit --output runs/guard/vit_speed.json
+	$(BIN)/python -m ms_eff.bench.sharing --output runs/guard/sharing.json
+	$(BIN)/python -m ms_eff.bench.resnet9_speed --output runs/guard/resnet9_speed.json
+	$(BIN)/python -m ms_eff.bench.guard results runs/guard
 
 # about two minutes and 2 GB of disk, on a machine with nothing else to do
 bench-cleaning: .venv/.ready
@@ -95,6 +117,10 @@ lite: .lite/mindspore_lite
 lite-check: .lite/mindspore_lite
 	$(BIN)/python -m ms_eff.bench.lite_check
 
+# README, cards and docstrings as a site in runs/site
+docs: .venv/.ready-docs
+	cd docs && DISABLE_MKDOCS_2_WARNING=true NO_MKDOCS_2_WARNING=1 ../$(BIN)/mkdocs build -q
+
 lint: .venv/.ready-dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -112,6 +138,10 @@ lint: .venv/.ready-dev
 # setup.py's extra `cross_check`: pip before 23.3 knows it only by its normalised name.
 .venv/.ready-dev: .venv/.ready
 	$(PIP_INSTALL) -e '.[report,text,video,llm,cross-check,dev]'
+	touch $@
+
+.venv/.ready-docs: .venv/.ready
+	$(PIP_INSTALL) -e '.[docs]'
 	touch $@
 
 clean:

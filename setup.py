@@ -48,6 +48,12 @@ setup(
         "report": ["matplotlib>=3.8", "jinja2>=3.1", "tensorboardX>=2.6"],
         "cross_check": ["torch==2.13.0", "transformers>=4.50,<5"],
         "video": ["opencv-python-headless==4.11.0.86"],  # the last one for numpy 1.x
+        "docs": [
+            "mkdocs-material>=9.6,<10",
+            "mkdocstrings[python]>=1,<2",
+            "mkdocs-gen-files>=0.5",  # pages made from the repository's own files
+            "mkdocs-literate-nav>=0.6",
+        ],
         "dev": [
             "pytest>=8",
             "pytest-timeout",

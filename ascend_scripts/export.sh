@@ -27,72 +27,30 @@ file is loaded again and compared with the live model before it gets its name. R
 END
 }
 
-config="" stage="" dry=""
-words=()
-settings=()
-while [[ $# -gt 0 ]]; do
-  flag=$1
-  if [[ $flag == --*=* ]]; then # --flag=value is --flag value
-    shift
-    set -- "${flag%%=*}" "${flag#*=}" "$@"
-    flag=$1
-  fi
-  case $flag in
-    --config)
-      needs_value "$@"
-      config=$2
-      shift
-      ;;
-    --stage)
-      needs_value "$@"
-      stage=$2
-      shift
-      ;;
-    --formats)
-      needs_value "$@"
-      formats=$2
-      shift
-      [[ $formats =~ ^(mindir|onnx|mindir,onnx|onnx,mindir)$ ]] ||
-        fail "--formats: '$formats', expected mindir,onnx or one of them"
-      settings+=("export.formats=[$formats]")
-      ;;
-    --batch)
-      needs_value "$@"
-      batch=$2
-      shift
-      [[ $batch =~ ^[1-9][0-9]*$ ]] || fail "--batch: '$batch', expected a whole number from 1"
-      settings+=("export.batch_size=$batch")
-      ;;
-    --dynamic-batch) settings+=(export.dynamic_batch=true) ;;
-    --fold-norms) settings+=(export.fold_norms=true) ;;
-    --aipp) words+=(--aipp) ;;
-    --device)
-      needs_value "$@"
-      words+=(--device "$2")
-      shift
-      ;;
-    --dry-run) dry=yes ;;
-    --help)
-      usage
-      exit 0
-      ;;
-    --)
-      shift
-      settings+=("$@")
-      break
-      ;;
-    *) fail "'$flag': no such flag; see --help" ;;
-  esac
-  shift
-done
-
+read_flags "--config|--stage|--formats|--batch|--device" \
+  "--dynamic-batch|--fold-norms|--aipp|--dry-run|--" "$@"
+config=${given[--config]-} formats=${given[--formats]-} batch=${given[--batch]-}
 [[ -n $config ]] || fail "--config is needed; see --help"
 [[ -f $config ]] || fail "--config $config: no such file"
-[[ -z $stage ]] || words+=(--stage "$stage")
+[[ -z $formats || $formats =~ ^(mindir|onnx|mindir,onnx|onnx,mindir)$ ]] ||
+  fail "--formats: '$formats', expected mindir,onnx or one of them"
+[[ -z $batch || $batch =~ ^[1-9][0-9]*$ ]] ||
+  fail "--batch: '$batch', expected a whole number from 1"
+
+words=("$config") settings=()
+for flag in --stage --device; do
+  [[ -z ${given[$flag]-} ]] || words+=("$flag" "${given[$flag]}")
+done
+[[ -z ${given[--aipp]-} ]] || words+=(--aipp)
+[[ -z $formats ]] || settings+=("export.formats=[$formats]")
+[[ -z $batch ]] || settings+=("export.batch_size=$batch")
+[[ -z ${given[--dynamic-batch]-} ]] || settings+=(export.dynamic_batch=true)
+[[ -z ${given[--fold-norms]-} ]] || settings+=(export.fold_norms=true)
+settings+=("${rest[@]+"${rest[@]}"}")
 program=$(tool ms-eff "$here/../.venv/bin") ||
   fail "ms-eff is not on PATH; 'make demo' or 'pip install -e .' in the repository installs it"
 
-command=("$program" export "$config" "${words[@]+"${words[@]}"}" "${settings[@]+"${settings[@]}"}")
+command=("$program" export "${words[@]}" "${settings[@]+"${settings[@]}"}")
 quoted "${command[@]}"
-[[ -z $dry ]] || exit 0
+[[ -z ${given[--dry-run]-} ]] || exit 0
 exec "${command[@]}"

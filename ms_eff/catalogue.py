@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from ms_eff.data.settings import DATA_SETS
+from ms_eff.data.keys import DATA_SETS
 from ms_eff.methods.progressive.settings import ProgressiveSettings
 from ms_eff.methods.registry import METHODS, settings_class
 from ms_eff.models.registry import MODELS

@@ -138,13 +138,15 @@ def export_run(
         VerificationError: a file does not reproduce its model; it is not written.
     """
     models = dict(experiment.saved_models())
-    if aipp:
-        data, path = experiment.data, experiment.folder / "export" / "aipp.cfg"
-        yield f"{write_aipp(path, data.mean, data.std, data.image_shape)}: for bytes as input"
-    for stage in stages or list(models)[-1:]:
+    wanted = stages or list(models)[-1:]
+    for stage in wanted:
         if stage not in models:
             known = ", ".join(models)
             raise ConfigError(f"--stage {stage}: no such model{nearest(stage, models)}; {known}")
+    if aipp:
+        data, path = experiment.data, experiment.folder / "export" / "aipp.cfg"
+        yield f"{write_aipp(path, data.mean, data.std, data.image_shape)}: for bytes as input"
+    for stage in wanted:
         yield from _export_one(experiment, stage, models[stage])
 
 

@@ -7,6 +7,7 @@
 #include "errors.h"
 #include "images.h"
 #include "options.h"
+#include "stop.h"
 
 namespace infer {
 namespace {
@@ -23,9 +24,11 @@ Dtype TypeOf(const std::string& name) {
 int Checked(const Options& options) {
   Input input{"input", TypeOf(options.dtype), options.shape};
   input.shape.insert(input.shape.begin(), 1);
+  CheckNormalize(options.normalize, input);
   const Found found = FilesOf(options.input);
   size_t bad = 0;
   for (const std::string& file : found.files) {
+    ThrowIfStopped();
     try {
       const auto bytes = ReadSample((std::filesystem::path(options.input) / file).string(), input, options.normalize);
       std::cout << file << ": good, " << bytes.size() << " bytes\n";

@@ -1,6 +1,7 @@
 #include "engine.h"
 
 #include <cstring>
+#include <filesystem>
 #include <fstream>
 #include <stdexcept>
 
@@ -99,7 +100,8 @@ struct Engine::Lite {
 
 Engine::Engine(const Options& options) : lite_(std::make_unique<Lite>()) {
   const mindspore::ModelType type = TypeOf(options.model);
-  if (!std::ifstream(options.model)) throw UserError("--model " + options.model + ": cannot be opened");
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(options.model, error) || !std::ifstream(options.model)) throw UserError("--model " + options.model + ": cannot be opened");
   Check("build", lite_->model.Build(options.model, type, ContextOf(options)));
   lite_->inputs = lite_->model.GetInputs();
   if (lite_->inputs.size() != 1) {
@@ -110,7 +112,8 @@ Engine::Engine(const Options& options) : lite_(std::make_unique<Lite>()) {
   if (input_.shape.empty()) throw UserError("--model " + options.model + ": its input has no axes");
   if (options.batch > 0 && options.batch != input_.shape[0]) {
     input_.shape[0] = options.batch;
-    Check("--batch", lite_->model.Resize(lite_->inputs, {input_.shape}));
+    const mindspore::Status status = lite_->model.Resize(lite_->inputs, {input_.shape});
+    if (status.IsError()) throw UserError("--batch: the network takes no batch of " + std::to_string(options.batch) + ": " + status.ToString());
     lite_->inputs = lite_->model.GetInputs();
   }
   for (const int64_t length : input_.shape) {

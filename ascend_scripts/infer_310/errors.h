@@ -1,4 +1,4 @@
-// The two ways to fail: what the user can mend (exit code 2) and what one file is to blame for.
+// The ways to end early: what the user can mend (exit code 2), what one file is to blame for, a signal.
 #pragma once
 
 #include <stdexcept>
@@ -16,6 +16,13 @@ class UserError : public std::runtime_error {
 class BadFile : public std::runtime_error {
  public:
   using std::runtime_error::runtime_error;
+};
+
+// Ctrl-C or SIGTERM; `code` is the program's exit code: 130 or 143.
+class Stopped : public std::runtime_error {
+ public:
+  Stopped(const std::string& what, int exit_code) : std::runtime_error(what), code(exit_code) {}
+  const int code;
 };
 
 }  // namespace infer

@@ -2,8 +2,9 @@
 """infer_310 in Python, for hosts that have `mindspore_lite` (or `mindspore`) instead of a compiler.
 
 Flags, CSV and exit codes are those of the C++ program: 0, files skipped or not; 2 for a mistake in
-flags, folder or model, or a bad file with `--on-bad-file fail`; 1 if the runtime fails. It needs
-NumPy, Pillow for pictures, and Python 3.7 or later: boards' Python is often an old one.
+flags, folder or model, or a bad file with `--on-bad-file fail`; 130 or 143 if Ctrl-C or SIGTERM
+stops it; 1 if the runtime fails. It needs NumPy, Pillow for pictures, and Python 3.7 or later:
+boards' Python is often an old one.
 
     python infer.py --model net.mindir --input FOLDER --output predictions.csv --device ascend
 """
@@ -11,14 +12,51 @@ NumPy, Pillow for pictures, and Python 3.7 or later: boards' Python is often an 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
+import signal
 import sys
 import time
 
 import numpy as np
+from infer_flags import help_text, read_flags
+from infer_outputs import Csv, Outputs
 from infer_runtimes import RUNTIMES, Runtime
-from infer_samples import BadFile, UserError, files_of, read_sample
+from infer_samples import BadFile, UserError, check_normalize, files_of, read_sample
+
+
+class Stopped(Exception):  # noqa: N818 (not an error: the run was asked to stop)
+    """Ctrl-C or SIGTERM; `code` is the exit code: 130 or 143."""
+
+    def __init__(self, number: int) -> None:
+        names = {signal.SIGINT: "Ctrl-C", signal.SIGTERM: "SIGTERM"}
+        super().__init__(f"stopped by {names[number]}")
+        self.code = 128 + number
+
+
+class StopFlag:
+    """The first signal sets a flag that is read between files, the second ends the program.
+
+    An exception out of the middle of MindSpore would abort the interpreter.
+    """
+
+    def __init__(self) -> None:
+        self._came = 0
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        self._before = {number: signal.signal(number, self._note) for number in numbers}
+
+    def _note(self, number: int, frame: object) -> None:
+        self._came = number
+        signal.signal(number, signal.SIG_DFL)
+
+    def check(self) -> None:
+        """Raise Stopped if a signal has come."""
+        if self._came:
+            raise Stopped(self._came)
+
+    def restore(self) -> None:
+        """Put back the handlers that were there."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 class Run:
@@ -26,162 +64,114 @@ class Run:
 
     Args:
         options: of the command line.
-        runtime: the network.
+        flag: says when to stop.
     """
 
-    def __init__(self, options: argparse.Namespace, runtime: Runtime) -> None:
-        self.options, self.runtime = options, runtime
+    def __init__(self, options: argparse.Namespace, flag: StopFlag) -> None:
+        # what can be wrong is looked at before the network is built, which takes longest
+        self.options, self.flag = options, flag
         self.files, self.others = files_of(options.input)
-        self.skipped = 0
+        self.predicted, self.skipped = 0, 0
         self.seconds: list[float] = []
-        self.rows: list[list[object]] = []
-        self._labels = _lines(options.labels) if options.labels else None
         self._warm = False
+        self._outputs = Outputs(options, self.files)
+        self._csv = Csv(options)
 
     def all(self) -> None:
         """Predict everything; write the CSV and the whole outputs, print what it took."""
+        try:
+            runtime = RUNTIMES[self.options.runtime](self.options)
+            check_normalize(self.options.mean, self.options.std, runtime.shape[1:], runtime.dtype)
+            self._predict(runtime)
+            if not self.predicted:
+                raise UserError(f"--input {self.options.input}: none of its files can be used")
+            self._csv.finish()
+        finally:
+            self._csv.close()
+        self._report(runtime)
+
+    def _predict(self, runtime: Runtime) -> None:
         batch: list[tuple[str, np.ndarray]] = []
         for name in self.files:
+            self.flag.check()
             try:
                 path = os.path.join(self.options.input, name)
                 mean, std = self.options.mean, self.options.std
-                shape, dtype = self.runtime.shape[1:], self.runtime.dtype
-                batch.append((name, read_sample(path, shape, dtype, mean, std)))
+                sample = read_sample(path, runtime.shape[1:], runtime.dtype, mean, std)
+                batch.append((name, sample))
             except BadFile as error:
                 if self.options.on_bad_file == "fail":
                     remedy = "mend it, or use --on-bad-file skip"
                     raise UserError(f"{name}: {error}; {remedy}") from error
                 print(f"infer.py: skipped {name}: {error}", file=sys.stderr)
                 self.skipped += 1
-            if len(batch) == self.runtime.shape[0]:
-                self._flush(batch)
+            if len(batch) == runtime.shape[0]:
+                self._flush(runtime, batch)
                 batch = []
         if batch:
-            self._flush(batch)
-        if not self.rows:
-            raise UserError(f"--input {self.options.input}: none of its files can be used")
-        self._write()
-        self._report()
+            self._flush(runtime, batch)
 
-    def _flush(self, batch: list[tuple[str, np.ndarray]]) -> None:
-        size = self.runtime.shape[0]
+    def _flush(self, runtime: Runtime, batch: list[tuple[str, np.ndarray]]) -> None:
+        size = runtime.shape[0]
         arrays = [array for _, array in batch]
         arrays += [arrays[0]] * (size - len(arrays))  # a fixed graph takes no smaller batch
         given = np.ascontiguousarray(np.stack(arrays))
         for _ in range(0 if self._warm else self.options.warmup):
-            self.runtime.predict(given)
+            runtime.predict(given)
         self._warm = True
         start = time.perf_counter()
-        output = self.runtime.predict(given)
+        output = runtime.predict(given)
         self.seconds.append(time.perf_counter() - start)
-        if output.ndim == 0 or output.size == 0 or output.shape[0] != size:
+        if output.ndim == 0 or output.size == 0 or output.shape[0] % size:
             model = self.options.model
             raise UserError(f"--model {model}: output {output.shape} is not one of {size} samples")
-        for (name, _), values in zip(batch, output):  # noqa: B905 (strict= needs Python 3.10)
-            self._keep(name, np.asarray(values, np.float32))
+        rows = output.shape[0] // size  # more than 1: the batch axis and the next are one
+        shape = (size, *([rows] if rows > 1 else []), *output.shape[1:])
+        for (name, _), values in zip(batch, output.reshape(shape)):  # noqa: B905 (Python 3.10)
+            values = np.asarray(values, np.float32)
+            self._csv.add(name, values.reshape(-1, values.shape[-1] if values.ndim else 1)[-1])
+            self._outputs.add(name, values)
+            self.predicted += 1
 
-    def _keep(self, name: str, values: np.ndarray) -> None:
-        scores = values.reshape(-1, values.shape[-1] if values.ndim else 1)[-1]
-        if self._labels is not None and len(self._labels) != len(scores):
-            names = len(self._labels)
-            raise UserError(f"--labels: {names} names, the network has {len(scores)} classes")
-        row: list[object] = [name]
-        for at in np.argsort(-scores, kind="stable")[: self.options.top]:
-            row += [self._labels[at] if self._labels else int(at), f"{scores[at]:.9g}"]
-        self.rows.append(row)
-        if self.options.outputs:
-            os.makedirs(self.options.outputs, exist_ok=True)
-            target = name if name.endswith(".npy") else name + ".npy"
-            np.save(os.path.join(self.options.outputs, target), values)
-
-    def _write(self) -> None:
-        header = ["file"]
-        for k in range(1, len(self.rows[0]) // 2 + 1):
-            header += [f"class_{k}", f"score_{k}"]
-        if not self.options.output:
-            csv.writer(sys.stdout, lineterminator="\n").writerows([header, *self.rows])
-            return
-        partial = self.options.output + ".partial"
-        with open(partial, "w", newline="", encoding="utf-8", errors="surrogateescape") as file:
-            csv.writer(file, lineterminator="\n").writerows([header, *self.rows])
-        os.replace(partial, self.options.output)
-
-    def _report(self) -> None:
+    def _report(self, runtime: Runtime) -> None:
         p50, p90, p99 = 1e3 * np.percentile(self.seconds, (50, 90, 99))
-        rate = len(self.rows) / sum(self.seconds)
+        rate = self.predicted / sum(self.seconds)
         print(
-            f"files: {len(self.files)}, predicted: {len(self.rows)}, skipped: {self.skipped}, "
+            f"files: {len(self.files)}, predicted: {self.predicted}, skipped: {self.skipped}, "
             f"neither .npy nor pictures: {self.others}\n"
-            f"latency of a batch of {self.runtime.shape[0]}, ms: p50 {p50:.4g}, p90 {p90:.4g}, "
+            f"latency of a batch of {runtime.shape[0]}, ms: p50 {p50:.4g}, p90 {p90:.4g}, "
             f"p99 {p99:.4g} ({len(self.seconds)} calls)\n"
             f"throughput: {rate:.4g} samples/s, without reading files",
             file=sys.stderr,
         )
 
 
-def _lines(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return file.read().splitlines()
-    except OSError as error:
-        raise UserError(f"--labels {path}: {error.strerror}") from error
-
-
-def _numbers(text: str) -> list[float]:
-    return [float(part) for part in text.split(",")]
-
-
-def _scales(text: str) -> list[float]:
-    values = _numbers(text)
-    if not min(values) > 0:
-        raise ValueError(text)
-    return values
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__.split("\n\n")[0], allow_abbrev=False, prog="infer.py"
-    )
-    add = parser.add_argument
-    add("--model", required=True, metavar="FILE", help="converted network, .mindir or .ms")
-    add("--input", required=True, metavar="FOLDER", help="its .npy files and pictures")
-    add("--output", metavar="FILE", help="predictions as CSV (default: standard output)")
-    add("--outputs", metavar="FOLDER", help="also every sample's whole first output, as .npy")
-    add("--labels", metavar="FILE", help="class names, a line each, for the CSV")
-    add("--runtime", choices=sorted(RUNTIMES), default="lite", help="default lite")
-    add("--device", choices=("cpu", "ascend"), default="cpu", help="default cpu")
-    add("--device-id", type=int, default=0, metavar="N", help="which Ascend device (default 0)")
-    add("--threads", type=int, default=0, metavar="N", help="CPU threads, with --runtime lite")
-    add("--batch", type=int, default=0, metavar="N", help="for networks with a free batch axis")
-    add("--top", type=int, default=1, metavar="K", help="best classes a sample (default 1)")
-    add("--warmup", type=int, default=1, metavar="N", help="calls before latency is measured")
-    add("--on-bad-file", choices=("skip", "fail"), default="skip", help="default skip")
-    add("--mean", type=_numbers, default=[0.0], metavar="M[,M,M]", help="of bytes as 0 to 1")
-    add("--std", type=_scales, default=[1.0], metavar="S[,S,S]", help="likewise")
-    return parser
-
-
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; return the exit code."""
-    options = _parser().parse_args(arguments)
+    flag = StopFlag()
     try:
-        ends = {"lite": (".mindir", ".ms"), "mindspore": (".mindir",)}[options.runtime]
-        if not options.model.endswith(ends) or not os.path.isfile(options.model):
-            raise UserError(
-                f"--model {options.model}: expected a file ending in {' or '.join(ends)}"
-            )
-        files_of(options.input)  # before a network is built in vain
-        Run(options, RUNTIMES[options.runtime](options)).all()
+        options = read_flags(sys.argv[1:] if arguments is None else arguments)
+        if options.help:
+            usage = "usage: infer.py --model FILE --input FOLDER [flags]"
+            print(f"{usage}\n\n{__doc__}\n{help_text()}", end="")
+            return 0
+        if not options.model or not options.input:
+            raise UserError("--model and --input are needed; see --help")
+        Run(options, flag).all()
     except UserError as error:
-        print(f"infer.py: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        print(f"infer.py: {error.filename or ''}: {error.strerror or error}", file=sys.stderr)
-        return 2
+        return _failed(error, 2)
+    except Stopped as stop:
+        return _failed(stop, stop.code)
     except Exception as error:  # each runtime raises its own
-        print(f"infer.py: {' '.join(str(error).split())[:500]}", file=sys.stderr)
-        return 1
+        return _failed(error, 1)
+    finally:
+        flag.restore()
     return 0
+
+
+def _failed(error: Exception, code: int) -> int:
+    print(f"infer.py: {' '.join(str(error).split())[:500]}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

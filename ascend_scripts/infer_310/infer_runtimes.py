@@ -32,6 +32,7 @@ class LiteRuntime(Runtime):
     """MindSpore Lite: what the converter wrote, on an Ascend device or a CPU."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        _check_file(options.model, (".mindir", ".ms"), "the converter writes them")
         try:
             import mindspore_lite as mslite
         except ImportError as error:
@@ -53,7 +54,12 @@ class LiteRuntime(Runtime):
         shape = tuple(inputs[0].shape)
         if options.batch and options.batch != shape[0]:
             shape = (options.batch, *shape[1:])
-            self._model.resize(inputs, [list(shape)])
+            try:
+                self._model.resize(inputs, [list(shape)])
+            except Exception as error:  # whatever Lite raises
+                raise UserError(
+                    f"--batch: the network takes no batch of {options.batch}: {error}"
+                ) from error
             inputs = self._model.get_inputs()
         self._inputs = inputs
         known = {getattr(mslite.DataType, name.upper()): name for name in DTYPES}
@@ -70,6 +76,9 @@ class MindSporeRuntime(Runtime):
     """MindSpore itself: a MindIR as `ms-eff export` writes it, where no Lite is installed."""
 
     def __init__(self, options: argparse.Namespace) -> None:
+        _check_file(options.model, (".mindir",), "`ms-eff export` writes it")
+        if options.threads:
+            raise UserError("--threads: for --runtime lite only; leave it out")
         try:
             import mindspore as ms
             from mindspore.train.mind_ir_pb2 import ModelProto, TensorProto
@@ -100,6 +109,13 @@ class MindSporeRuntime(Runtime):
 
 
 RUNTIMES = {"lite": LiteRuntime, "mindspore": MindSporeRuntime}
+
+
+def _check_file(path: str, ends: tuple[str, ...], source: str) -> None:
+    if not path.endswith(ends):
+        raise UserError(f"--model {path}: expected {' or '.join(ends)}, as {source}")
+    if not os.path.isfile(path) or not os.access(path, os.R_OK):
+        raise UserError(f"--model {path}: cannot be opened")
 
 
 def _fixed(shape: tuple[int, ...], options: argparse.Namespace) -> tuple[int, ...]:

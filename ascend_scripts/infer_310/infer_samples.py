@@ -6,7 +6,7 @@ import os
 
 import numpy as np
 
-__all__ = ["DTYPES", "BadFile", "UserError", "files_of", "read_sample"]
+__all__ = ["DTYPES", "BadFile", "UserError", "check_normalize", "files_of", "read_sample"]
 
 PICTURES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff")
 DTYPES = ("float32", "float16", "uint8", "int32", "int64")
@@ -25,13 +25,31 @@ def files_of(folder: str) -> tuple[list[str], int]:
     try:
         entries = [entry for entry in os.scandir(folder) if not entry.is_dir()]
     except OSError as error:
-        raise UserError(f"--input {folder}: {error.strerror}; give a readable folder") from error
+        raise UserError(
+            f"--input {folder}: {error.strerror}; give a folder that can be read"
+        ) from error
     # reading a pipe would wait for ever; a link that leads nowhere is a bad file
     names = [e.name for e in entries if e.is_file() or not os.path.exists(e.path)]
     samples = sorted(n for n in names if n.endswith(".npy") or n.lower().endswith(PICTURES))
     if not samples:
-        raise UserError(f"--input {folder}: no .npy file and no picture in it")
+        raise UserError(
+            f"--input {folder}: no .npy file and no picture in it (subfolders are not read)"
+        )
     return samples, len(entries) - len(samples)
+
+
+def check_normalize(
+    mean: list[float], std: list[float], shape: tuple[int, ...], dtype: str
+) -> None:
+    """Raise UserError if --mean and --std do not go with samples of that shape and type."""
+    channels = max(len(mean), len(std))
+    if (channels > 1 or mean != [0] or std != [1]) and not dtype.startswith("float"):
+        raise UserError(f"--mean and --std: the network takes {dtype} as it comes; leave them out")
+    if channels > 1 and _channel_axis(shape, channels) is None:
+        raise UserError(
+            f"--mean and --std: for {channels} channels, and the network takes samples of {shape}; "
+            "give one number, or one a channel"
+        )
 
 
 def read_sample(
@@ -40,31 +58,46 @@ def read_sample(
     """Return one sample of that shape and type; bytes become (x / 255 - mean) / std.
 
     Raises:
-        BadFile: unreadable, or of another shape or type.
+        BadFile: unreadable, of another shape or type, or with values that are not finite in it.
     """
     array = _picture(path, shape) if path.lower().endswith(PICTURES) else _npy(path)
     if array.shape not in (shape, (1, *shape)):
         raise BadFile(f"shape {array.shape}, the network takes {shape}")
     array = array.reshape(shape)
-    if array.dtype == dtype:
-        return array
-    if not dtype.startswith("float") or array.dtype not in (np.uint8, np.float32):
+    if array.dtype not in ((np.uint8, np.float32) if dtype.startswith("float") else (dtype,)):
         raise BadFile(f"type {array.dtype}, the network takes {dtype}")
+    if not dtype.startswith("float"):
+        return array
     if array.dtype == np.uint8:
         array = _normalised(array, np.array(mean), np.array(std))
-    return array.astype(dtype)
+    else:
+        _check_finite(array, "NaN or infinite")
+    with np.errstate(over="ignore"):  # counted below
+        array = array.astype(dtype)
+    _check_finite(array, f"too large for {dtype}")
+    return array
+
+
+def _check_finite(array: np.ndarray, what: str) -> None:
+    wrong = array.size - np.count_nonzero(np.isfinite(array))
+    if wrong:
+        raise BadFile(f"{what}: {wrong} of {array.size} values")
+
+
+def _channel_axis(shape: tuple[int, ...], channels: int) -> int | None:
+    """Return the third axis from the end (NCHW, and clips T, C, H, W), or the last (NHWC)."""
+    axes = [axis for axis in (-3, -1) if len(shape) >= 3 and shape[axis] == channels]
+    return axes[0] if axes else None
 
 
 def _normalised(array: np.ndarray, mean: np.ndarray, std: np.ndarray) -> np.ndarray:
     channels = max(mean.size, std.size)
     if channels > 1:
-        axes = [a for a in (-3, -1) if array.ndim >= 3 and array.shape[a] == channels]
-        if not axes:
-            raise BadFile(f"shape {array.shape}, and --mean and --std are for {channels} channels")
         along = [1] * array.ndim
-        along[axes[0]] = -1
+        along[_channel_axis(array.shape, channels)] = -1
         mean, std = (v.reshape(along) if v.size > 1 else v for v in (mean, std))
-    return ((array / 255.0 - mean) / std).astype(np.float32)
+    with np.errstate(over="ignore"):
+        return ((array / 255.0 - mean) / std).astype(np.float32)
 
 
 def _npy(path: str) -> np.ndarray:

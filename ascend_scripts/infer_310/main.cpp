@@ -9,6 +9,7 @@
 #include "images.h"
 #include "options.h"
 #include "report.h"
+#include "stop.h"
 
 namespace infer {
 namespace {
@@ -27,7 +28,7 @@ std::string Help() {
          (CanDecode() ? "decoded by OpenCV: shorter side to 256/224 of the input's, middle cut out, RGB."
                       : "not in this build (OpenCV was not found); .npy files only.") +
          "\nExit code: 0, files skipped or not; 2 for a mistake in flags, folder or model, or a bad file\n"
-         "with --on-bad-file fail; 1 if the runtime fails.\n";
+         "with --on-bad-file fail; 130 or 143 if Ctrl-C or SIGTERM stops it; 1 if the runtime fails.\n";
 }
 
 struct Tally {
@@ -45,19 +46,17 @@ struct Batch {
 
 class Run {
  public:
+  // what can be wrong is looked at before the network is built, which takes longest
   explicit Run(const Options& options)
-      : options_(options), found_(FilesOf(options.input)), engine_(options), csv_(options.output, options.labels, static_cast<size_t>(options.top)) {
-    if (!options.outputs.empty()) {
-      std::error_code error;
-      std::filesystem::create_directories(options.outputs, error);
-      if (error) throw UserError("--outputs " + options.outputs + ": " + error.message());
-    }
+      : options_(options), found_(FilesOf(options.input)), outputs_(options, found_.files), csv_(options), engine_(options) {
+    CheckNormalize(options.normalize, engine_.input());
   }
 
   void All() {
     const auto size = static_cast<size_t>(engine_.input().shape[0]);
     Batch batch;
     for (const std::string& file : found_.files) {
+      ThrowIfStopped();
       Take(file, &batch);
       if (batch.files.size() == size) Flush(&batch);
     }
@@ -99,19 +98,19 @@ class Run {
   }
 
   void Keep(const Output& output, const std::vector<std::string>& files, size_t size) {
-    if (output.shape.empty() || output.values.empty() || output.values.size() % size != 0 || output.shape.back() < 1) {
+    const auto batch = static_cast<int64_t>(size);
+    if (output.shape.empty() || output.values.empty() || output.shape[0] % batch != 0) {
       throw UserError("--model " + options_.model + ": output " + ShapeText(output.shape) + " is not one of " + std::to_string(size) + " samples");
     }
+    std::vector<int64_t> shape(output.shape.begin() + 1, output.shape.end());
+    const int64_t rows = output.shape[0] / batch;  // more than 1: the batch axis and the next are one
+    if (rows > 1) shape.insert(shape.begin(), rows);
     const size_t each = output.values.size() / size;
-    const size_t classes = output.shape.size() == 1 ? each : static_cast<size_t>(output.shape.back());
+    const size_t classes = shape.empty() ? 1 : static_cast<size_t>(shape.back());
     for (size_t i = 0; i < files.size(); ++i, ++tally_.predicted) {
       const float* values = output.values.data() + i * each;
       csv_.Add(files[i], values + each - classes, classes);
-      if (options_.outputs.empty()) continue;
-      std::vector<int64_t> shape(output.shape.begin() + 1, output.shape.end());
-      if (CountOf(shape) != static_cast<int64_t>(each)) shape = {static_cast<int64_t>(each)};
-      const std::string name = files[i] + (files[i].size() > 4 && files[i].substr(files[i].size() - 4) == ".npy" ? "" : ".npy");
-      WriteNpy((std::filesystem::path(options_.outputs) / name).string(), shape, values);
+      outputs_.Add(files[i], shape, values);
     }
   }
 
@@ -128,8 +127,9 @@ class Run {
 
   Options options_;
   Found found_;
-  Engine engine_;
+  Outputs outputs_;
   Csv csv_;
+  Engine engine_;
   Tally tally_;
   int warmups_ = 0;
 };

@@ -1,6 +1,7 @@
 #include "npy.h"
 
 #include <cctype>
+#include <cstdio>
 #include <cstring>
 #include <fstream>
 #include <map>
@@ -169,7 +170,7 @@ std::string NameOf(Dtype dtype) {
 std::string ShapeText(const std::vector<int64_t>& shape) {
   std::string text = "(";
   for (size_t i = 0; i < shape.size(); ++i) text += (i ? ", " : "") + std::to_string(shape[i]);
-  return text + ")";
+  return text + (shape.size() == 1 ? ",)" : ")");
 }
 
 int64_t CountOf(const std::vector<int64_t>& shape) {
@@ -199,21 +200,22 @@ Array ReadNpy(const std::string& path) {
 }
 
 void WriteNpy(const std::string& path, const std::vector<int64_t>& shape, const float* values) {
-  std::string tuple = "(";
-  for (const int64_t length : shape) tuple += std::to_string(length) + ",";
-  std::string text = "{'descr': '<f4', 'fortran_order': False, 'shape': " + tuple + "), }";
-  if (shape.empty()) text = "{'descr': '<f4', 'fortran_order': False, 'shape': (), }";
+  std::string text = "{'descr': '<f4', 'fortran_order': False, 'shape': " + ShapeText(shape) + ", }";
   const size_t before = kMagicSize + 4;
   text.append(63 - (before + text.size()) % 64, ' ');  // values start at a multiple of 64
   text += '\n';
-  std::ofstream file(path, std::ios::binary);
+  const std::string partial = path + ".partial";
+  std::ofstream file(partial, std::ios::binary);
   file.write(kMagic, kMagicSize);
   const char version_and_length[4] = {1, 0, static_cast<char>(text.size() & 0xff), static_cast<char>(text.size() >> 8)};
   file.write(version_and_length, 4);
   file << text;
   file.write(reinterpret_cast<const char*>(values), static_cast<std::streamsize>(CountOf(shape) * 4));
-  file.flush();
-  if (!file) throw UserError("--outputs: cannot write " + path + "; choose a folder that takes it");
+  file.close();
+  if (!file || std::rename(partial.c_str(), path.c_str()) != 0) {
+    std::remove(partial.c_str());
+    throw UserError("--outputs: cannot write " + path + "; choose a folder that takes it");
+  }
 }
 
 }  // namespace infer

@@ -15,7 +15,7 @@ size_t SizeOf(Dtype dtype);
 // NumPy's name of the type.
 std::string NameOf(Dtype dtype);
 
-// "(3, 224, 224)".
+// As Python writes it: "(3, 224, 224)", "(10,)", "()".
 std::string ShapeText(const std::vector<int64_t>& shape);
 
 // How many values a shape holds; throws BadFile where that is negative or beyond 2^40.
@@ -32,7 +32,7 @@ struct Array {
 // Throws BadFile: unreadable, another format, another type, shorter or longer than it says.
 Array ReadNpy(const std::string& path);
 
-// Writes float32 values as version 1; throws UserError if the system refuses.
+// Writes float32 values as version 1, whole or not at all; throws UserError if the system refuses.
 void WriteNpy(const std::string& path, const std::vector<int64_t>& shape, const float* values);
 
 }  // namespace infer

@@ -1,11 +1,13 @@
 #include "options.h"
 
 #include <algorithm>
+#include <cmath>
+#include <cstdlib>
 #include <iostream>
 #include <map>
-#include <sstream>
 
 #include "errors.h"
+#include "stop.h"
 
 namespace infer {
 namespace {
@@ -20,40 +22,60 @@ struct Flag {
   throw UserError("'" + text + "', expected " + wanted);
 }
 
+constexpr int64_t kMost = 1000000;
+constexpr char kDigits[] = "0123456789";
+
 int64_t Whole(const std::string& text, int64_t least) {
-  size_t used = 0;
-  int64_t value = 0;
-  try {
-    value = std::stoll(text, &used);
-  } catch (const std::exception&) {
-    used = 0;
-  }
-  if (used == 0 || used != text.size() || value < least || value > 1000000) {
-    Wrong(text, "a whole number from " + std::to_string(least));
+  const bool digits = !text.empty() && text.size() < 8 && text.find_first_not_of(kDigits) == std::string::npos;
+  const int64_t value = digits ? std::stoll(text) : -1;
+  if (value < least || value > kMost) {
+    Wrong(text, "a whole number from " + std::to_string(least) + " to " + std::to_string(kMost));
   }
   return value;
 }
 
 std::vector<std::string> Parts(const std::string& text) {
-  std::vector<std::string> parts;
-  std::stringstream stream(text);
-  for (std::string part; std::getline(stream, part, ',');) parts.push_back(part);
+  std::vector<std::string> parts(1);
+  for (const char c : text) {
+    if (c == ',') {
+      parts.emplace_back();
+    } else {
+      parts.back() += c;
+    }
+  }
   return parts;
+}
+
+// Digits with a sign, a point and an exponent at most: no blanks, hexadecimals, `nan` or `inf`.
+bool IsDecimal(const std::string& text) {
+  size_t at = 0;
+  const auto sign = [&] { at += at < text.size() && (text[at] == '+' || text[at] == '-'); };
+  const auto digits = [&] {
+    const size_t from = at;
+    at = std::min(text.find_first_not_of(kDigits, at), text.size());
+    return at > from;
+  };
+  sign();
+  bool found = digits();
+  if (at < text.size() && text[at] == '.') {
+    ++at;
+    found = digits() || found;
+  }
+  if (found && at < text.size() && (text[at] == 'e' || text[at] == 'E')) {
+    ++at;
+    sign();
+    found = digits();
+  }
+  return found && at == text.size();
 }
 
 std::vector<double> Numbers(const std::string& text, bool above_zero) {
   std::vector<double> values;
   for (const std::string& part : Parts(text)) {
-    size_t used = 0;
-    try {
-      values.push_back(std::stod(part, &used));
-    } catch (const std::exception&) {
-      used = 0;
-    }
-    if (used == 0 || used != part.size()) Wrong(text, "numbers such as 0.485,0.456,0.406");
+    values.push_back(IsDecimal(part) ? std::strtod(part.c_str(), nullptr) : NAN);
+    if (!std::isfinite(values.back())) Wrong(text, "numbers such as 0.485,0.456,0.406");
     if (above_zero && !(values.back() > 0)) Wrong(text, "numbers above 0");
   }
-  if (values.empty()) Wrong(text, "one number, or one a channel");
   return values;
 }
 
@@ -89,30 +111,47 @@ const std::map<std::string, Flag>& Flags() {
   return flags;
 }
 
+// The value of the flag at words[*i], there after `=` or in the next word; empty for a switch.
+std::string ValueOf(const std::vector<std::string>& words, size_t* i, const std::string& name, const std::string& wanted) {
+  const bool given = words[*i].size() > name.size();
+  if (wanted.empty()) {
+    if (given) throw UserError(name + ": it takes no value");
+    return "";
+  }
+  if (given) {
+    if (words[*i].size() == name.size() + 1) throw UserError(name + ": an empty value");
+    return words[*i].substr(name.size() + 1);
+  }
+  if (*i + 1 == words.size() || words[*i + 1].rfind("--", 0) == 0) {
+    throw UserError(name + ": a value is missing (" + wanted + ")");
+  }
+  const std::string value = words[++*i];
+  if (value.empty()) throw UserError(name + ": an empty value");
+  return value;
+}
+
 }  // namespace
 
 Options ReadOptions(const std::vector<std::string>& words, const std::vector<std::string>& allowed) {
   Options options;
   for (size_t i = 0; i < words.size(); ++i) {
-    const size_t equals = words[i].find('=');
-    const std::string name = words[i].substr(0, equals);
+    const std::string name = words[i].substr(0, words[i].find('='));
     if (std::find(allowed.begin(), allowed.end(), name) == allowed.end()) {
-      throw UserError("'" + words[i] + "': no such flag; see --help");
+      throw UserError("'" + name + "': no such flag; see --help");
     }
     const Flag& flag = Flags().at(name);
-    std::string value;
-    if (equals != std::string::npos) {
-      value = words[i].substr(equals + 1);
-    } else if (!flag.value.empty()) {
-      if (++i == words.size()) throw UserError(name + ": a value is missing (" + flag.value + ")");
-      value = words[i];
-    }
-    if (!flag.value.empty() && value.empty()) throw UserError(name + ": an empty value");
+    const std::string value = ValueOf(words, &i, name, flag.value);
     try {
       flag.set(options, value);
     } catch (const UserError& error) {
       throw UserError(name + ": " + error.what());
     }
+  }
+  const size_t means = options.normalize.mean.size();
+  const size_t stds = options.normalize.std.size();
+  if (means != stds && means > 1 && stds > 1) {
+    throw UserError("--mean and --std: " + std::to_string(means) + " and " + std::to_string(stds) +
+                    " numbers; give each one number, or one a channel");
   }
   return options;
 }
@@ -129,6 +168,12 @@ std::string HelpOf(const std::vector<std::string>& flags) {
 }
 
 int Main(int argc, char** argv, const Program& program) {
+  const auto failed = [&program](std::string what, int code) {
+    std::replace(what.begin(), what.end(), '\n', ' ');  // what Lite says has several lines
+    std::cerr << program.name << ": " << what << std::endl;
+    return code;
+  };
+  CatchSignals();
   try {
     const Options options = ReadOptions({argv + 1, argv + argc}, program.flags);
     if (options.help) {
@@ -137,11 +182,11 @@ int Main(int argc, char** argv, const Program& program) {
     }
     return program.run(options);
   } catch (const UserError& error) {
-    std::cerr << program.name << ": " << error.what() << std::endl;
-    return 2;
+    return failed(error.what(), 2);
+  } catch (const Stopped& stop) {
+    return failed(stop.what(), stop.code);
   } catch (const std::exception& error) {
-    std::cerr << program.name << ": " << error.what() << std::endl;
-    return 1;
+    return failed(error.what(), 1);
   }
 }
 

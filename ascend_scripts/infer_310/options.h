@@ -29,7 +29,8 @@ struct Options {
 };
 
 // Reads the flags named in `allowed`; both --flag value and --flag=value.
-// Throws UserError: unknown flag, missing or wrong value.
+// Throws UserError: unknown flag, missing or wrong value, --mean and --std of different lengths.
+// infer_flags.py refuses the same things with the same words.
 Options ReadOptions(const std::vector<std::string>& words, const std::vector<std::string>& allowed);
 
 // The lines of --help about the flags named.
@@ -43,7 +44,8 @@ struct Program {
   std::function<int(const Options&)> run;  // returns the exit code
 };
 
-// Reads the flags and runs it; errors become one line and an exit code: 2 a UserError, 1 any other.
+// Reads the flags and runs it; what ends it becomes one line and an exit code: 2 a UserError, 130 or
+// 143 a signal, 1 any other.
 int Main(int argc, char** argv, const Program& program);
 
 }  // namespace infer

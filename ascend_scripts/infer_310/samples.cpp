@@ -1,8 +1,10 @@
 #include "samples.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <limits>
 
 #include "errors.h"
 #include "images.h"
@@ -11,6 +13,8 @@ namespace infer {
 namespace {
 
 namespace fs = std::filesystem;
+
+constexpr float kHalfLimit = 65520;  // from here on float16 rounds to infinity
 
 // NHWC where the last axis is 1 or 3 and the first is not: what AIPP's RGB888_U8 takes.
 bool ChannelsLast(const std::vector<int64_t>& shape) {
@@ -27,6 +31,23 @@ Array Read(const std::string& path, const std::vector<int64_t>& shape) {
   return ReadPicture(path, shape, last);
 }
 
+// The axis of channels: the third from the end (NCHW, and clips T, C, H, W), or the last (NHWC);
+// the rank if neither is as long.
+size_t ChannelAxis(const std::vector<int64_t>& shape, size_t channels) {
+  const size_t rank = shape.size();
+  if (rank < 3) return rank;
+  for (const size_t axis : {rank - 3, rank - 1}) {
+    if (shape[axis] == static_cast<int64_t>(channels)) return axis;
+  }
+  return rank;
+}
+
+// Throws BadFile where values reach a limit, or are NaN.
+void CheckBelow(float limit, const std::vector<float>& values, const std::string& what) {
+  const auto wrong = std::count_if(values.begin(), values.end(), [limit](float x) { return !(std::abs(x) < limit); });
+  if (wrong > 0) throw BadFile(what + ": " + std::to_string(wrong) + " of " + std::to_string(values.size()) + " values");
+}
+
 std::vector<float> Floats(const Array& array, const Normalize& normalize) {
   const auto count = static_cast<size_t>(CountOf(array.shape));
   std::vector<float> values(count);
@@ -34,22 +55,11 @@ std::vector<float> Floats(const Array& array, const Normalize& normalize) {
     std::memcpy(values.data(), array.bytes.data(), array.bytes.size());
     return values;
   }
-  // the axis of channels: the third from the end (NCHW, and clips T, C, H, W), or the last (NHWC)
-  const auto& shape = array.shape;
   const size_t channels = std::max(normalize.mean.size(), normalize.std.size());
-  size_t axis = 0;
-  if (channels > 1) {
-    const auto is = [&](size_t at) { return shape.size() >= 3 && shape[at] == static_cast<int64_t>(channels); };
-    if (is(shape.size() - 3)) {
-      axis = shape.size() - 3;
-    } else if (is(shape.size() - 1)) {
-      axis = shape.size() - 1;
-    } else {
-      throw BadFile("shape " + ShapeText(shape) + ", and --mean and --std are for " + std::to_string(channels) + " channels");
-    }
-  }
   size_t inner = 1;
-  for (size_t i = axis + 1; i < shape.size(); ++i) inner *= static_cast<size_t>(shape[i]);
+  for (size_t i = ChannelAxis(array.shape, channels) + 1; i < array.shape.size(); ++i) {
+    inner *= static_cast<size_t>(array.shape[i]);
+  }
   for (size_t i = 0; i < count; ++i) {
     const size_t channel = channels > 1 ? i / inner % channels : 0;
     const double mean = normalize.mean[normalize.mean.size() > 1 ? channel : 0];
@@ -80,9 +90,22 @@ Found FilesOf(const std::string& folder) {
       ++found.others;
     }
   }
-  if (found.files.empty()) throw UserError("--input " + folder + ": no .npy file and no picture in it");
+  if (found.files.empty()) throw UserError("--input " + folder + ": no .npy file and no picture in it (subfolders are not read)");
   std::sort(found.files.begin(), found.files.end());
   return found;
+}
+
+void CheckNormalize(const Normalize& normalize, const Input& input) {
+  const size_t channels = std::max(normalize.mean.size(), normalize.std.size());
+  const bool given = channels > 1 || normalize.mean[0] != 0 || normalize.std[0] != 1;
+  if (given && input.dtype != Dtype::kFloat32 && input.dtype != Dtype::kFloat16) {
+    throw UserError("--mean and --std: the network takes " + NameOf(input.dtype) + " as it comes; leave them out");
+  }
+  const std::vector<int64_t> sample(input.shape.begin() + 1, input.shape.end());
+  if (channels > 1 && ChannelAxis(sample, channels) == sample.size()) {
+    throw UserError("--mean and --std: for " + std::to_string(channels) + " channels, and the network takes samples of " +
+                    ShapeText(sample) + "; give one number, or one a channel");
+  }
 }
 
 std::vector<char> ReadSample(const std::string& path, const Input& input, const Normalize& normalize) {
@@ -94,12 +117,15 @@ std::vector<char> ReadSample(const std::string& path, const Input& input, const 
     throw BadFile("shape " + ShapeText(array.shape) + ", the network takes " + ShapeText(wanted));
   }
   array.shape = wanted;
-  if (array.dtype == input.dtype) return array.bytes;
   const bool to_floats = input.dtype == Dtype::kFloat32 || input.dtype == Dtype::kFloat16;
-  if (!to_floats || (array.dtype != Dtype::kUint8 && array.dtype != Dtype::kFloat32)) {
+  if (to_floats ? array.dtype != Dtype::kUint8 && array.dtype != Dtype::kFloat32 : array.dtype != input.dtype) {
     throw BadFile("type " + NameOf(array.dtype) + ", the network takes " + NameOf(input.dtype));
   }
+  if (!to_floats) return array.bytes;
   const std::vector<float> values = Floats(array, normalize);
+  constexpr float infinite = std::numeric_limits<float>::infinity();
+  if (array.dtype == Dtype::kFloat32) CheckBelow(infinite, values, "NaN or infinite");
+  CheckBelow(input.dtype == Dtype::kFloat16 ? kHalfLimit : infinite, values, "too large for " + NameOf(input.dtype));
   std::vector<char> bytes(values.size() * SizeOf(input.dtype));
   if (input.dtype == Dtype::kFloat32) {
     std::memcpy(bytes.data(), values.data(), bytes.size());

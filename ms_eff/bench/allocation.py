@@ -76,6 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="key=value")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_intermixed_args(arguments)
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     config = load_config(options.config, options.overrides)
     from ms_eff import runtime
     from ms_eff.train import checkpoint

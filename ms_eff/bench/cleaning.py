@@ -115,6 +115,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, write the results; return 1 if a limit is not kept, 2 for a user's mistake."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words)
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     try:
         with tempfile.TemporaryDirectory(dir=options.work) as folder:
             source, output = Path(folder) / "dirty.txt", Path(folder) / "clean.txt"

@@ -135,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, required=True)
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = parser.parse_intermixed_args(words)  # key=value behind options too
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     try:
         config = load_config(options.config, options.overrides)
         _run(config, options, ["python", "-m", "ms_eff.bench.criteria", *words])

@@ -93,6 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=3, help="processes a network (default 3)")
     parser.add_argument("--one", choices=list(CASES), help="one network here, JSON to stdout")
     options = parser.parse_args(arguments)
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     if options.one:
         print(json.dumps(measure(CASES[options.one])))
         return 0

@@ -71,6 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--output", type=Path, default=Path("results/decompose_llm.json"))
     parser.add_argument("--one", nargs=3, metavar=("S", "C", "RULE"), help="JSON to stdout")
     options = parser.parse_args(arguments)
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     if options.one:
         S, C, rule = options.one
         print(json.dumps(measure((int(S), int(C)), rule)))

@@ -28,7 +28,7 @@ from ms_eff.bench.distillation_sizes import (
     cases,
     make_config,
 )
-from ms_eff.bench.rows import Rows, read_rows
+from ms_eff.bench.rows import Rows
 from ms_eff.bench.sst2 import held_out_accuracy
 from ms_eff.train.interrupt import own_signals
 
@@ -133,9 +133,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     code = call("distillation", command, options.work, job)
     if code == 0:
-        from ms_eff.report.distillation_methods import markdown
+        from ms_eff.report import distillation_methods
 
-        print(markdown(read_rows(options.output, KIND)), end="")
+        return distillation_methods.main([str(options.output)])
     return code
 
 

@@ -70,6 +70,8 @@ SIZES: dict[str, Size] = {
         warmup_steps=2,
     ),
     "hour": Size(seeds=(1, 2), train_samples=2400, test_samples=None),
+    # what a step takes, on a machine left alone: epochs of 50 steps
+    "timing": Size(seeds=(1,), train_samples=1600, test_samples=64),
     "full": Size(seeds=(1, 2, 3), train_samples=None, test_samples=None, warmup_steps=400),
 }  # fmt: skip
 

@@ -36,6 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--runs", type=int, default=10)
     add("--output", type=Path, default=Path("results/language_speed.json"))
     options = parser.parse_args(arguments)
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     setup(DeviceSettings(isa="native"))
     from ms_eff.methods.progressive.members import load_member
     from ms_eff.models.decoding import Decoder

@@ -68,6 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=int, default=RankSearch().runs, help="timed calls a rank")
     parser.add_argument("--one", action="store_true", help="one search here, JSON to stdout")
     options = parser.parse_args(arguments)
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     if options.one:
         print(json.dumps(_search(options)))
         return 0

@@ -89,6 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--form", choices=("baseline", "competition"), default="baseline")
     parser.add_argument("--runs", type=int, default=5)
     options = parser.parse_args(arguments)
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     setup(DeviceSettings())
     try:
         found = measure(

@@ -85,6 +85,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--one", choices=list(KINDS), help="one kind here, JSON to stdout")
     parser.add_argument("--memory", choices=_HOW, help="with --one: its memory instead of times")
     options = parser.parse_args(words)
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     if options.one:
         setup(DeviceSettings(isa="native"))
         sizes = options.batch, options.tokens

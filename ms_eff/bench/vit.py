@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--runs", type=int, default=20)
     options = parser.parse_args(arguments)
+    options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     # graph mode; the ViT has no convolution: it is better off with every instruction
     setup(DeviceSettings(isa="native"))
     found = measure(

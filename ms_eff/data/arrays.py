@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ms_eff.data.base import Batch, Split, affine
 from ms_eff.data.randomness import RngKey, Stream, generator
 
-__all__ = ["ArraySplit", "crop_draws", "crop_margin", "enlarge"]
+__all__ = ["ArraySplit", "crop_draws", "crop_margin", "cut_out", "cutout_draws", "enlarge"]
 
 Interpolation = Literal["nearest", "bilinear"]
 
@@ -34,6 +34,8 @@ class ArraySplit(Split):
             `crop_alternate` (mirror every other epoch, each picture from one of the first two on).
         factor: enlarge each picture this many times, after augmentation.
         interpolation: how to enlarge.
+        cutout: side in pixels of a square, anywhere in the picture or over its edge, that an
+            augmented picture shows the mean of the data set in (arXiv:1708.04552); 0: none.
         workers: threads that share a batch; one is enough for any size that fits in memory.
     """
 
@@ -49,6 +51,7 @@ class ArraySplit(Split):
         augment: str = "none",
         factor: int = 1,
         interpolation: Interpolation = "bilinear",
+        cutout: int = 0,
         workers: int = 1,
     ) -> None:
         _, channels, height, width = images.shape
@@ -58,6 +61,7 @@ class ArraySplit(Split):
         self._augment = augment
         self._factor = factor
         self._interpolation: Interpolation = interpolation
+        self._cutout = cutout
         self._scale, self._shift = affine(mean, std, peak)
         margin = crop_margin(min(height, width)) if augment.startswith("crop") else 0
         self._margin = margin
@@ -71,6 +75,9 @@ class ArraySplit(Split):
         images += self._shift
         if self._factor > 1:
             images = enlarge(images, self._factor, self._interpolation)
+        if self._cutout and key is not None:
+            centres = cutout_draws(len(self), images.shape[2:], key)[indices]
+            cut_out(images, centres, self._cutout)
         return images, self.labels[indices]
 
     def _pixels(self, indices: NDArray[np.int64], key: RngKey | None) -> NDArray[np.generic]:
@@ -109,6 +116,38 @@ def crop_draws(
     for shared in (flips, shifts):
         shared.setflags(write=False)
     return shifts, flips
+
+
+@lru_cache(maxsize=4)
+def cutout_draws(samples: int, sides: tuple[int, int], key: RngKey) -> NDArray[np.int64]:
+    """Return the middle pixels (N, 2), row and column, of the squares of one epoch."""
+    centres = generator(Stream.CUTOUT, *key).integers(0, sides, size=(samples, 2))
+    centres.setflags(write=False)
+    return centres
+
+
+def cut_out(images: NDArray[np.float32], centres: NDArray[np.int64], side: int) -> None:
+    """Set a square of each image (B, C, H, W) to 0, which is the mean of normalised ones.
+
+    Args:
+        images: changed in place.
+        centres: (B, 2), row and column; what reaches over the edge is lost.
+        side: of the square, in pixels.
+
+    >>> image = np.ones((1, 1, 4, 4), np.float32)
+    >>> cut_out(image, np.array([[0, 2]]), 2)
+    >>> image[0, 0].tolist()[0]
+    [1.0, 0.0, 0.0, 1.0]
+    """
+    rows, columns = (
+        _inside(images.shape[axis], centres[:, axis - 2], side) for axis in (2, 3)
+    )  # (B, H), (B, W)
+    images *= ~(rows[:, None, :, None] & columns[:, None, None, :])
+
+
+def _inside(length: int, centres: NDArray[np.int64], side: int) -> NDArray[np.bool_]:
+    offsets = np.arange(length) - (centres[:, None] - side // 2)
+    return (offsets >= 0) & (offsets < side)
 
 
 def crop_margin(side: int) -> int:

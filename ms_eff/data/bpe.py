@@ -97,12 +97,7 @@ def train_bpe(
         initial_alphabet=sorted(ByteLevel.alphabet()),
     )
     tokenizer.train([str(path) for path in texts], trainer)
-    output = Path(output)
-    try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SetupError(f"{output}: cannot be written: {error.strerror}") from error
-    with replacing(output, SetupError) as temporary:
+    with replacing(output, SetupError, parents=True) as temporary:
         temporary.write_text(tokenizer.to_str(), encoding="utf-8")
     return tokenizer
 

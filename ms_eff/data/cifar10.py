@@ -50,7 +50,9 @@ def load(settings: DataSettings) -> DataSet:
     names = class_names(folder)
     mean, std = settings.statistics(MEAN, STD)
 
-    def split(files: list[Path], augment: str, limit: int | None, key: str) -> ArraySplit:
+    def split(
+        files: list[Path], augment: str, limit: int | None, key: str, cutout: int | None = None
+    ) -> ArraySplit:
         images, labels = read_records(files)
         if limit is not None:
             chosen = balanced_subset(labels, limit, key)
@@ -64,10 +66,17 @@ def load(settings: DataSettings) -> DataSet:
             augment=augment,
             factor=settings.image_size // SIDE,
             interpolation=settings.interpolation or "bilinear",
+            cutout=cutout or 0,
             workers=settings.workers or 1,
         )
 
-    train = split(train_files(folder), settings.augment, settings.train_limit, "data.train_limit")
+    train = split(
+        train_files(folder),
+        settings.augment,
+        settings.train_limit,
+        "data.train_limit",
+        settings.cutout,
+    )
     test = split([folder / TEST_FILE], "none", settings.test_limit, "data.test_limit")
     return DataSet("cifar10", train, test, mean, std)
 

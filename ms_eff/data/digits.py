@@ -25,7 +25,13 @@ def load(settings: DataSettings) -> DataSet:
     in_test = test_mask(labels)
     mean, std = settings.statistics(*statistics_of(images[~in_test]))
 
-    def split(which: NDArray[np.bool_], augment: str, limit: int | None, key: str) -> ArraySplit:
+    def split(
+        which: NDArray[np.bool_],
+        augment: str,
+        limit: int | None,
+        key: str,
+        cutout: int | None = None,
+    ) -> ArraySplit:
         chosen = np.flatnonzero(which)
         chosen = chosen[balanced_subset(labels[chosen], limit, key)]
         return ArraySplit(
@@ -38,10 +44,13 @@ def load(settings: DataSettings) -> DataSet:
             augment=augment,
             factor=settings.image_size // SIDE,
             interpolation=settings.interpolation or "bilinear",
+            cutout=cutout or 0,
             workers=settings.workers or 1,
         )
 
-    train = split(~in_test, settings.augment, settings.train_limit, "data.train_limit")
+    train = split(
+        ~in_test, settings.augment, settings.train_limit, "data.train_limit", settings.cutout
+    )
     test = split(in_test, "none", settings.test_limit, "data.test_limit")
     return DataSet("digits", train, test, mean, std)
 

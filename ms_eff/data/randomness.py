@@ -28,6 +28,7 @@ class Stream(IntEnum):
     MOTION = 4
     SUBSET = 5
     DISTILLATION = 6
+    CUTOUT = 7
 
 
 def generator(stream: Stream, seed: int, epoch: int = 0, sample: int = 0) -> np.random.Generator:

@@ -12,7 +12,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, Executor, ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +24,7 @@ from ms_eff.data.image_folder import MEAN, STD, same_classes, test_folder
 from ms_eff.data.order import balanced_subset
 from ms_eff.data.randomness import RngKey
 from ms_eff.data.settings import DataSettings
-from ms_eff.errors import DataError
+from ms_eff.errors import DataError, SetupError
 
 __all__ = ["VideoSplit", "dataset", "find_clips", "load"]
 
@@ -187,6 +187,11 @@ class VideoSplit(Split):
         """Return a clip that was decoded, decode it, or find what stands in for it."""
         if isinstance(found, np.ndarray):
             return found
+        if isinstance(found, BrokenExecutor):
+            raise SetupError(
+                "data.workers: a process that decodes videos was killed; if memory ran out, set "
+                "fewer, or data.workers=0"
+            ) from found
         if isinstance(found, BaseException) and not (self._skip and isinstance(found, DataError)):
             raise found
         if not self._skip:
@@ -213,7 +218,13 @@ class VideoSplit(Split):
         with self._lock:
             if self._pool is None:
                 context = multiprocessing.get_context("spawn")
-                self._pool = ProcessPoolExecutor(self._processes, mp_context=context)
+                try:
+                    self._pool = ProcessPoolExecutor(self._processes, mp_context=context)
+                except OSError as error:  # its semaphores are files there
+                    raise SetupError(
+                        f"/dev/shm: processes that decode videos cannot be started: "
+                        f"{error.strerror}; make room there, or set data.workers=0"
+                    ) from error
                 # when the split goes, or the interpreter ends
                 weakref.finalize(self, self._pool.shutdown, wait=False, cancel_futures=True)
             return self._pool

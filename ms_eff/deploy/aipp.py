@@ -112,7 +112,6 @@ def write_aipp(
         SetupError: the system refuses.
     """
     text = aipp_config(mean, std, image_shape)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path, SetupError) as temporary:
+    with replacing(path, SetupError, parents=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

@@ -10,7 +10,7 @@ from typing import Any
 from ms_eff.deploy.onnx_schema import ELEMENT_TYPES, new_model
 from ms_eff.errors import DataError, first_line
 
-__all__ = ["Graph", "Node", "TensorInfo", "read_graph"]
+__all__ = ["Graph", "Node", "TensorInfo", "read_graph", "read_inputs"]
 
 # MindIR's names of types -> NumPy's; the others are the same
 _MINDIR_TYPES = {"float": "float32", "double": "float64"}
@@ -82,36 +82,74 @@ def read_graph(path: str | Path) -> Graph:
         DataError: unreadable, another format, damaged or empty.
     """
     path = Path(path)
-    readers = {".mindir": _read_mindir, ".onnx": _read_onnx}
-    if path.suffix not in readers:
-        raise DataError(f"{path}: expected a file ending in .mindir or .onnx; `ms-eff export`")
-    try:
-        if path.stat().st_size > _LARGEST:
-            raise DataError(f"{path}: more than 2 GB; export a smaller member of its family")
-        graph = readers[path.suffix](path.read_bytes(), path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    model = _loaded(path)
+    graph = _mindir_graph(model) if path.suffix == ".mindir" else _onnx_graph(model)
     if not graph.nodes:
         raise DataError(f"{path}: no operators in it; is it an exported network?")
     return graph
 
 
+def read_inputs(path: str | Path) -> tuple[TensorInfo, ...]:
+    """Return what the network of an exported file takes, without looking at the rest of it.
+
+    Raises:
+        DataError: as `read_graph`.
+    """
+    path = Path(path)
+    model = _loaded(path)
+    inputs = _mindir_inputs(model) if path.suffix == ".mindir" else _onnx_inputs(model)
+    if not inputs:
+        raise DataError(f"{path}: no inputs in it; is it an exported network?")
+    return inputs
+
+
+def _loaded(path: Path) -> Any:
+    """Return the file as protobuf reads it."""
+    if path.suffix not in (".mindir", ".onnx"):
+        raise DataError(f"{path}: expected a file ending in .mindir or .onnx; `ms-eff export`")
+    try:
+        if path.stat().st_size > _LARGEST:
+            raise DataError(f"{path}: more than 2 GB; export a smaller member of its family")
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    model = _new_mindir() if path.suffix == ".mindir" else new_model()
+    try:
+        model.ParseFromString(content)
+    except Exception as error:  # protobuf's implementations raise their own
+        raise DataError(
+            f"{path}: damaged, or not {path.suffix[1:]} ({first_line(error)}); export it again"
+        ) from error
+    if not model.ir_version:  # of either format: the other's file, renamed, parses all the same
+        raise DataError(
+            f"{path}: damaged, or not {path.suffix[1:]} (no version of the format is named in it); "
+            "export it again"
+        )
+    return model
+
+
 # MindIR
 
 
-def _read_mindir(content: bytes, path: Path) -> Graph:
+def _new_mindir() -> Any:
     from mindspore.train.mind_ir_pb2 import ModelProto
 
-    model = ModelProto()
-    _parse(model, content, path)
+    return ModelProto()
+
+
+def _mindir_inputs(model: Any) -> tuple[TensorInfo, ...]:
+    # the graph's own name stands before the input's
+    return tuple(_mindir_tensor(e.name.rpartition(":")[2], e.tensor) for e in model.graph.input)
+
+
+def _mindir_graph(model: Any) -> Graph:
     kinds = {primitive.name: primitive.op_type for primitive in model.primitives}
     functions = {function.name for function in model.functions}
     graphs = (model.graph, *model.functions)
     nodes = [node for graph in graphs for node in _mindir_nodes(graph, kinds, functions)]
     return Graph(
         "mindir",
-        # the graph's own name stands before the input's
-        tuple(_mindir_tensor(e.name.rpartition(":")[2], e.tensor) for e in model.graph.input),
+        _mindir_inputs(model),
         tuple(_mindir_tensor(entry.name, (entry,)) for entry in model.graph.parameter),
         tuple(nodes),
     )
@@ -141,17 +179,19 @@ def _mindir_tensor(name: str, tensors: Iterable[Any]) -> TensorInfo:
 # ONNX
 
 
-def _read_onnx(content: bytes, path: Path) -> Graph:
-    model = new_model()
-    _parse(model, content, path)
+def _onnx_inputs(model: Any) -> tuple[TensorInfo, ...]:
+    weights = {entry.name for entry in model.graph.initializer}
+    return tuple(_onnx_value(e) for e in model.graph.input if e.name not in weights)
+
+
+def _onnx_graph(model: Any) -> Graph:
     shapes = {entry.name: _onnx_value(entry) for entry in model.graph.value_info}
     inferred = _inferred(model)
     shapes |= inferred
     opsets = [entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")]
-    weights = {entry.name for entry in model.graph.initializer}
     return Graph(
         "onnx",
-        tuple(_onnx_value(e) for e in model.graph.input if e.name not in weights),
+        _onnx_inputs(model),
         tuple(
             TensorInfo(e.name, tuple(e.dims), ELEMENT_TYPES.get(e.data_type, ""))
             for e in model.graph.initializer
@@ -223,12 +263,3 @@ def _ort_type(text: str) -> str:
     """
     kind = text.removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(kind, kind)
-
-
-def _parse(model: Any, content: bytes, path: Path) -> None:
-    try:
-        model.ParseFromString(content)
-    except Exception as error:  # protobuf's implementations raise their own
-        raise DataError(
-            f"{path}: damaged, or not {path.suffix[1:]} ({first_line(error)}); export it again"
-        ) from error

@@ -6,6 +6,7 @@ fit MindSpore's NumPy 1.26.
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
 
@@ -73,6 +74,8 @@ def new_model() -> Any:
 
 @cache
 def _model_class() -> Any:
+    # as MindSpore sets it: where protobuf was loaded otherwise before, importing MindSpore aborts
+    os.environ.setdefault("PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION", "python")
     from google.protobuf import (  # type: ignore[import-untyped]
         descriptor_pb2,
         descriptor_pool,

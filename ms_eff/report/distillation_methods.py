@@ -1,6 +1,8 @@
 """Ways to train a small network as a table beside the paper's: accuracy, what it costs, by method.
 
-`python -m ms_eff.report.distillation_methods results/distillation_sst2.json` prints it.
+`python -m ms_eff.report.distillation_methods results/distillation_sst2.json` prints it. Where
+ROWS_time.json lies beside it (the same experiment, `--size timing`, on a machine left alone), costs
+are that file's milliseconds a step, and the rows may have shared the machine with anything.
 """
 
 from __future__ import annotations
@@ -20,6 +22,8 @@ from ms_eff.report.numbers import MISSING, exact, mean
 __all__ = ["PAPER", "main", "markdown"]
 
 Row = Mapping[str, Any]
+# of a method and a seed: seconds of training, or milliseconds a step
+Costs = Mapping[tuple[str, int], float]
 
 # arXiv:2110.08460: average over GLUE's development sets, GPT-2 to DistilGPT2
 PAPER = {
@@ -35,21 +39,28 @@ PAPER = {
 }
 
 _COLUMNS = (
-    "method", "dev, %", "test, %", "test against fine-tuning", "seconds", "times as long",
+    "method", "dev, %", "test, %", "test against fine-tuning", "COST", "times as long",
     "paper, GLUE", "paper against fine-tuning",
 )  # fmt: skip
 
 
-def markdown(results: Mapping[str, Any]) -> str:
-    """Return the table, and below it what it was measured on and which method came out best."""
+def markdown(results: Mapping[str, Any], timing: Mapping[str, Any] | None = None) -> str:
+    """Return the table, and below it what it was measured on and which method came out best.
+
+    Args:
+        results: rows, settings and calls of the experiment.
+        timing: likewise of its run for the time alone; None: the rows' own seconds are the cost.
+    """
     rows = results["rows"]
+    costs = _seconds(rows) if timing is None else _milliseconds(timing["rows"])
     there = [method for method in METHODS if _of(rows, method)]
+    header = " | ".join(_COLUMNS).replace("COST", "seconds" if timing is None else "ms a step")
     lines = [
-        f"| {' | '.join(_COLUMNS)} |",
+        f"| {header} |",
         f"|{'---|' * len(_COLUMNS)}",
-        *(f"| {' | '.join(_cells(rows, method))} |" for method in there),
+        *(f"| {' | '.join(_cells(rows, method, costs))} |" for method in there),
         "",
-        _about(results),
+        _about(results, timing),
     ]
     order = _order(rows)
     if order:
@@ -64,8 +75,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("rows", type=Path, help="JSON of `python -m ms_eff.bench.distillation`")
     options = parser.parse_args(arguments)
+    path = options.rows
+    beside = path.with_name(f"{path.stem}_time.json")
     try:
-        print(markdown(read_rows(options.rows, KIND)), end="")
+        timing = read_rows(beside, KIND) if beside.exists() else None
+        print(markdown(read_rows(path, KIND), timing), end="")
     except UserError as error:
         print(f"distillation_methods: {error}", file=sys.stderr)
         return 2
@@ -74,6 +88,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _of(rows: Sequence[Row], method: str) -> list[Row]:
     return [row for row in rows if row["method"] == method]
+
+
+def _seconds(rows: Sequence[Row]) -> Costs:
+    return {(row["method"], row["seed"]): row["seconds"] for row in rows}
+
+
+def _milliseconds(rows: Sequence[Row]) -> Costs:
+    """Return the time of a step in the second and third epoch, when all has been compiled.
+
+    Two epochs of 50 steps hold one of MATE's rounds, as any 100 of its steps do.
+    """
+    found = {}
+    for row in rows:
+        seconds = row["epoch_seconds"]
+        steps = row["steps"] / len(seconds)
+        found[row["method"], row["seed"]] = 1000 * sum(seconds[1:3]) / (2 * steps)
+    return found
 
 
 def _gaps(rows: Sequence[Row], method: str) -> list[float]:
@@ -86,29 +117,28 @@ def _gaps(rows: Sequence[Row], method: str) -> list[float]:
     ]
 
 
-def _cells(rows: Sequence[Row], method: str) -> list[str]:
+def _cells(rows: Sequence[Row], method: str, costs: Costs) -> list[str]:
     found = _of(rows, method)
-    plain = {row["seed"]: row["seconds"] for row in _of(rows, PLAIN)}
-    longer = [row["seconds"] / plain[row["seed"]] for row in found if row["seed"] in plain]
+    own = {seed: cost for (name, seed), cost in costs.items() if name == method}
+    longer = [own[seed] / costs[PLAIN, seed] for seed in own if (PLAIN, seed) in costs]
     is_plain = method == PLAIN
     return [
         method,
         mean([100 * row["dev_accuracy"] for row in found], 2),
         mean([100 * row["test_accuracy"] for row in found], 2),
         MISSING if is_plain else mean(_gaps(rows, method), 2, sign="+"),
-        mean([row["seconds"] for row in found], 0),
+        mean(list(own.values()), 0),
         MISSING if is_plain else mean(longer, 2),
         f"{PAPER[method]:.1f}",
         MISSING if is_plain else f"{PAPER[method] - PAPER[PLAIN]:+.1f}",
     ]
 
 
-def _about(results: Mapping[str, Any]) -> str:
+def _about(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> str:
     """Say in one paragraph what the table was measured on."""
     rows, settings, first = results["rows"], results["settings"], results["calls"][0]
     seeds = ", ".join(str(seed) for seed in dict.fromkeys(row["seed"] for row in rows))
     minutes = sum(row["seconds"] for row in rows) / 60
-    cores = f", {first['cores']} cores" if first["cores"] else ""
     sizes = [
         f"the {whose}'s {exact(found[0]['params'])} parameters"
         for whose, found in (("teacher", _of(rows, TEACHER)), ("student", _of(rows, PLAIN)))
@@ -119,13 +149,28 @@ def _about(results: Mapping[str, Any]) -> str:
         f"student keeps {settings['keep']} of MiniLM's pre-trained blocks ({settings['rule']}). "
         f"Teacher {settings['teacher_epochs']} epochs, students {settings['epochs']}, batch "
         f"{settings['batch_size']}; seeds {seeds}: mean ± standard deviation, differences taken "
-        "seed by seed. Seconds are those of training, compiling included, evaluation not; a "
-        "teacher's own training is not added to its students'. "
-        f"{minutes:.0f} minutes in all on {first['device']}{cores}, MindSpore "
-        f"{first['versions'].get('mindspore', MISSING)}, {first['date'][:10]}. The paper's figures "
-        "are of GPT-2 and DistilGPT2 over all of GLUE: its differences may be compared, not its "
-        "values."
+        f"seed by seed. {_what_costs(timing)} A teacher's own training is not added to its "
+        f"students'. {minutes:.0f} minutes of training in all on {_where(first)}. The paper's "
+        "figures are of GPT-2 and DistilGPT2 over all of GLUE: its differences may be compared, "
+        "not its values."
     )
+
+
+def _what_costs(timing: Mapping[str, Any] | None) -> str:
+    if timing is None:
+        return "Seconds are those of training, compiling included, evaluation not."
+    batch = timing["settings"]["batch_size"]
+    return (
+        f"Milliseconds are those of a step of {batch} sentences once all is compiled, measured "
+        f"apart on a machine left alone ({_where(timing['calls'][0])}); MATE-KD's include its "
+        "generator's steps, annealing-KD's are of its first phase: its second is plain fine-tuning."
+    )
+
+
+def _where(call: Mapping[str, Any]) -> str:
+    cores = f", {call['cores']} core{'s' * (call['cores'] > 1)}" if call["cores"] else ""
+    version = call["versions"].get("mindspore", MISSING)
+    return f"{call['device']}{cores}, MindSpore {version}, {call['date'][:10]}"
 
 
 def _order(rows: Sequence[Row]) -> str:

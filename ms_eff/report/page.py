@@ -54,11 +54,7 @@ def write(results: Mapping[str, Any], path: str | Path, extra: Sequence[Part] = 
     """
     path = Path(path)
     text = render(results, extra)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{path}: cannot be written: {error.strerror}") from error
-    with replacing(path, UserError) as temporary:
+    with replacing(path, UserError, parents=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path
 

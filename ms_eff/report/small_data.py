@@ -1,4 +1,8 @@
-"""The small-data experiment as a Markdown table beside the paper's, from its rows alone."""
+"""The small-data experiment as a Markdown table beside the paper's and a plot, from its rows alone.
+
+`python -m ms_eff.report.small_data results/small_data_cifar10.json` prints the table and draws
+accuracy against seconds into `NAME.svg` beside the rows.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +15,12 @@ from typing import Any
 
 from ms_eff.bench.rows import read_rows
 from ms_eff.bench.small_data import KIND
-from ms_eff.errors import UserError
+from ms_eff.errors import SetupError, UserError
+from ms_eff.files import replacing
+from ms_eff.report.drawing import legend, name_axes, panels, style, svg_file
 from ms_eff.report.numbers import MISSING
 
-__all__ = ["PAPER", "main", "markdown"]
+__all__ = ["PAPER", "main", "markdown", "plot"]
 
 Row = Mapping[str, Any]
 
@@ -38,11 +44,7 @@ def markdown(results: Mapping[str, Any]) -> str:
     Args:
         results: `settings`, `calls` and `rows` of `ms_eff.bench.small_data`.
     """
-    rows = results["rows"]
-    groups = {
-        name: [row for row in rows if row["recipe"] == name]
-        for name in dict.fromkeys(row["recipe"] for row in rows)
-    }
+    groups = _groups(results["rows"])
     settings = results["settings"]
     device = results["calls"][-1]["device"] if results["calls"] else "unknown device"
     about = f"{settings['data']}, {settings['seconds']:g} seconds each, {device}. "
@@ -59,17 +61,44 @@ def markdown(results: Mapping[str, Any]) -> str:
     )
 
 
+def plot(results: Mapping[str, Any]) -> str:
+    """Return an SVG file: test accuracy over seconds of training, a line for every run.
+
+    Raises:
+        SetupError: matplotlib is not installed.
+    """
+    figure, axes = panels(1, size=(6.4, 3.6))
+    for index, (name, group) in enumerate(_groups(results["rows"]).items()):
+        for number, row in enumerate(group):
+            seconds = [point["seconds"] for point in row["curve"]]
+            accuracy = [100 * point["accuracy"] for point in row["curve"]]
+            # one name in the legend for all seeds
+            axes[0].plot(seconds, accuracy, **style(index), label="" if number else name)
+    name_axes(axes[0], "seconds of training", "test accuracy, %")
+    legend(figure, axes)
+    return svg_file(figure)
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table of a file; return 0, or 2 for a user's mistake."""
+    """Print the table of a file and draw the plot; return 0, or 2 for a user's mistake."""
     parser = argparse.ArgumentParser(prog="python -m ms_eff.report.small_data", description=__doc__)
     parser.add_argument("rows", type=Path, help="what ms_eff.bench.small_data wrote")
-    options = parser.parse_args(arguments)
+    path = parser.parse_args(arguments).rows
     try:
-        print(markdown(read_rows(options.rows, KIND)))
+        results = read_rows(path, KIND)
+        with replacing(path.with_suffix(".svg"), SetupError) as temporary:
+            temporary.write_text(plot(results), encoding="utf-8")
+        print(markdown(results))
     except UserError as error:
         print(f"small_data: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def _groups(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """Return the rows by recipe, in the order in which recipes first come."""
+    names = dict.fromkeys(row["recipe"] for row in rows)
+    return {name: [row for row in rows if row["recipe"] == name] for name in names}
 
 
 def _cells(name: str, group: Sequence[Row]) -> list[str]:

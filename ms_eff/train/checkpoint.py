@@ -1,7 +1,7 @@
 """Checkpoints: a folder of safetensors and one JSON, whole or not there at all.
 
 `state.json` holds what the network is (model, plans), where training stands, and the SHA-256 of
-every other file. A folder is written under a temporary name, flushed, and renamed.
+every other file and of itself. A folder is written under a temporary name, flushed, and renamed.
 """
 
 from __future__ import annotations
@@ -21,12 +21,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
 from ms_eff.errors import CheckpointError, nearest
-from ms_eff.files import flush
+from ms_eff.files import flush, read_json
 
 __all__ = ["Checkpoint", "assign", "read", "rebuild", "save"]
 
-FORMAT = 1
+FORMAT = 2
+_WITHOUT_OWN_SUM = 1  # what earlier versions wrote; still read
 WEIGHTS, TRAINING, STATE = "model.safetensors", "training.safetensors", "state.json"
+_OWN = "sha256"  # the key of the sum of everything else in the state
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,8 @@ def save(
         for name, content in (texts or {}).items():
             (temporary / name).write_text(content, encoding="utf-8")
         sums = {name: _sha256(temporary / name) for name in files}
-        text = json.dumps({"format": FORMAT, "files": sums, **state}, indent=1)
+        whole = {"format": FORMAT, "files": sums, **state}
+        text = json.dumps({**whole, _OWN: _sum_of(whole)}, indent=1)
         (temporary / STATE).write_text(text, encoding="utf-8")
         for file in (*temporary.iterdir(), temporary):
             flush(file)
@@ -98,17 +101,8 @@ def read(path: str | Path) -> Checkpoint:
     path = Path(path)
     if not (path / STATE).is_file():
         raise CheckpointError(f"{path}: no checkpoint here ({STATE} is missing)")
-    try:
-        state = json.loads((path / STATE).read_text(encoding="utf-8"))
-        sums = dict(state["files"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(
-            f"{path / STATE}: damaged ({error}); use another checkpoint"
-        ) from error
-    if state.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path / STATE}: format {state.get('format')} is not the {FORMAT} of this ms_eff"
-        )
+    state = _state(path / STATE)
+    sums = state["files"]
     arrays = {name: _load(path / name, sum_) for name, sum_ in sums.items()}
     return Checkpoint(path, state, arrays.get(WEIGHTS, {}), arrays.get(TRAINING, {}))
 
@@ -157,15 +151,42 @@ def rebuild(source: str | Path | Checkpoint) -> nn.Cell:
     return cell
 
 
+def _state(file: Path) -> dict[str, Any]:
+    """Return what a state file holds, its own sum verified and taken out."""
+    state = read_json(file, CheckpointError)
+    form = state.get("format") if isinstance(state, dict) else None
+    if form not in (FORMAT, _WITHOUT_OWN_SUM):
+        raise CheckpointError(f"{file}: format {form} is not the {FORMAT} of this ms_eff")
+    if form == FORMAT and state.pop(_OWN, None) != _sum_of(state):
+        raise CheckpointError(
+            f"{file}: damaged: its SHA-256 is not the one in it; {_instead(file.parent)}"
+        )
+    sums = state.get("files")
+    if not isinstance(sums, dict) or not sums.keys() <= {WEIGHTS, TRAINING}:
+        raise CheckpointError(f"{file}: damaged: it names no files; {_instead(file.parent)}")
+    return state
+
+
+def _sum_of(state: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of values as JSON; reading JSON and writing it again changes nothing."""
+    return hashlib.sha256(json.dumps(state).encode()).hexdigest()
+
+
 def _load(file: Path, expected: str) -> dict[str, np.ndarray]:
     try:
         if _sha256(file) != expected:
             raise CheckpointError(
-                f"{file}: damaged: its SHA-256 is not the one in {STATE}; use another checkpoint"
+                f"{file}: damaged: its SHA-256 is not the one in {STATE}; {_instead(file.parent)}"
             )
         return load_file(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file}: cannot be read: {_reason(error)}") from error
+
+
+def _instead(path: Path) -> str:
+    """Offer the newest of the training checkpoints beside a damaged one."""
+    steps = sorted(p.parent for p in path.parent.glob(f"step-*/{STATE}") if p.parent != path)
+    return f"use another checkpoint{f', such as {steps[-1]}' if steps else ''}"
 
 
 def _replace(temporary: Path, path: Path) -> None:

@@ -36,10 +36,9 @@ class History:
 
     def write(self, rows: list[dict[str, Any]]) -> None:
         """Write all rows, and the last one to TensorBoard."""
-        self.folder.mkdir(parents=True, exist_ok=True)
         columns = list(dict.fromkeys(key for row in rows for key in row))
         with (
-            replacing(self.folder / "log.csv", SetupError) as path,
+            replacing(self.folder / "log.csv", SetupError, parents=True) as path,
             path.open("w", newline="") as stream,
         ):
             writer = csv.DictWriter(stream, columns)
@@ -120,4 +119,9 @@ def _board(folder: Path) -> Any:
         raise SetupError(
             "train.tensorboard: tensorboardX is not installed; pip install 'ms_eff[report]'"
         ) from error
-    return SummaryWriter(str(folder / "tensorboard"), flush_secs=5)
+    try:
+        return SummaryWriter(str(folder / "tensorboard"), flush_secs=5)
+    except OSError as error:
+        raise SetupError(
+            f"{folder / 'tensorboard'}: cannot be written: {error.strerror}"
+        ) from error

@@ -12,20 +12,20 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
-import mindspore as ms
 import numpy as np
 from mindspore import Tensor, nn
 from rich.console import Console
 
-from ms_eff.errors import CheckpointError, DivergedError
-from ms_eff.methods.base import EpochEnd, Method, RunStart, StepBegin, StepEnd
+from ms_eff.errors import DivergedError
+from ms_eff.methods.base import EpochEnd, Method
 from ms_eff.runtime import close_gradients
 from ms_eff.train import checkpoint
-from ms_eff.train.average import STATISTICS, Average
+from ms_eff.train.average import Average
 from ms_eff.train.budget import Budget
-from ms_eff.train.evaluate import Scored, predict
-from ms_eff.train.feed import Feed
+from ms_eff.train.evaluate import Scored
+from ms_eff.train.feed import Feed, not_finite
 from ms_eff.train.graph_cache import kept_graph
+from ms_eff.train.hooks import Hooks, run_start, shared_predictions
 from ms_eff.train.interrupt import Interrupted, StopFlag
 from ms_eff.train.logs import EpochBar, History, passes
 from ms_eff.train.optim import OptimizerState
@@ -33,14 +33,14 @@ from ms_eff.train.pacing import Pace
 from ms_eff.train.precision import loss_scale, mixed_precision
 from ms_eff.train.progress import Progress
 from ms_eff.train.recompute import recompute_blocks
+from ms_eff.train.saving import Saver
 from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue, sunk_steps
-from ms_eff.train.state import Stateful, restore, state_of
 from ms_eff.train.step import Forward, Step, TrainStep
 from ms_eff.train.store import Store
 from ms_eff.train.sync_norm import synchronised
 from ms_eff.train.tasks import task_of
-from ms_eff.train.workers import agreed_signal, average, gathered, require_same, summed
+from ms_eff.train.workers import agreed_signal, summed
 
 __all__ = ["Trainer"]
 
@@ -75,11 +75,9 @@ class Trainer:
     ) -> None:
         if settings.sink:
             require_queue()
-        self.feed, self.settings, self.methods = feed, settings, methods
-        self.description = description or {}
+        self.feed, self.settings, self.hooks = feed, settings, Hooks(methods)
         self.worker, self.task = feed.worker, task_of(feed.data)
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
-        self.store = Store(folder / "checkpoints", settings.keep)
         close_gradients()
         self.given, self.cache = model, cache
         if settings.sync_batch_norm:
@@ -89,14 +87,23 @@ class Trainer:
         self.model = mixed_precision(model, settings.precision)
         self.scale = loss_scale(settings)
         self.average = Average(self.model, settings.ema, settings.ema_every)
-        for method in methods:
-            method.epochs = settings.epochs
-            method.on_start(self._run_start())
-        beside = (weight for method in methods for weight in method.own_weights())
-        self.weights = (*model.trainable_params(), *beside)
+        self.hooks.expect(settings.epochs)
+        self.hooks.start(run_start(self.model, feed, settings, self.console.print))
+        self.weights = (*model.trainable_params(), *self.hooks.own_weights())
         self.steps = [self._steps_in(epoch) for epoch in range(settings.epochs)]
         self.pace = Pace(settings, self.steps)
         self.optimizer = OptimizerState(self.weights, settings, self.pace.rates())
+        self.store = Store(folder / "checkpoints", settings.keep)
+        self.saver = Saver(
+            self.store,
+            self.model,
+            self.average,
+            [self.optimizer, self.average, self.scale],
+            methods,
+            description or {},
+            self._together,
+            self.worker.rank == 0,
+        )
         self.compiled: dict[tuple[str, ...], TrainStep] = {}
         self.progress = Progress()
         self._began = time.monotonic()
@@ -120,8 +127,7 @@ class Trainer:
                     self._run_epoch(stop)
         finally:
             self.history.close()
-        for method in self.methods:
-            method.on_train_end()
+        self.hooks.conclude()
         self.average.take_over()
         if self.given is not self.model:
             weights = {p.name: p.asnumpy() for p in self.model.get_parameters()}
@@ -159,12 +165,11 @@ class Trainer:
         return self.pace.budget.now if self.pace.budget else time.monotonic() - self._began
 
     def _tell_epochs(self, epoch: int) -> None:
-        for method in self.methods:
-            method.epochs = self.pace.epochs(self.progress, epoch)
+        self.hooks.expect(self.pace.epochs(self.progress, epoch))
 
     def score(self) -> Scored:
         """Evaluate on the test split, with averaged weights if there are any."""
-        average(self._statistics())
+        self.saver.share_statistics()
         with self.average.in_place(), self._timed("evaluation"):
             return self._evaluate(self.feed.test())
 
@@ -178,7 +183,7 @@ class Trainer:
 
     def _run_epoch(self, stop: StopFlag) -> None:
         p, steps = self.progress, self.steps[self.progress.epoch]
-        kind, cell = self._phases(p.epoch), self._step_for(p.epoch)
+        kind, cell = self.hooks.phases(p.epoch), self._step_for(p.epoch)
         title = f"epoch {p.epoch + 1}/{self.pace.epochs(p, p.epoch)}"
         if self.pace.budget:
             self.pace.budget.mark()
@@ -200,52 +205,40 @@ class Trainer:
 
     def _losses(self, cell: TrainStep, steps: int, stop: StopFlag) -> Iterator[tuple[float, int]]:
         """Run the epoch's remaining steps; yield each one's loss and sample count (sunk: sums)."""
-        indices = np.arange(len(self.feed.data.train))
-        for method in self.methods:
-            indices = method.subset(self.progress.epoch, indices)
-        if self.settings.sink and not any(m.watches() for m in self.methods):
+        epoch = self.progress.epoch
+        indices = self.hooks.subset(epoch, len(self.feed.data.train))
+        if self.settings.sink and not self.hooks.watching():
             for losses, samples in sunk_steps(self, cell, indices, steps):
                 stop.arm()
                 yield losses, samples
             return
-        for inputs, labels, used in self.feed.train(
-            self.progress.epoch, indices, self.progress.batch
-        ):
+        for inputs, labels, used in self.feed.train(epoch, indices, self.progress.batch):
             cell.set_train(True)
-            self._announce(used)
+            self.hooks.begin_step(epoch, used)
             with self._kept(cell, inputs, labels):
                 loss, outputs, rate = cell(inputs, labels)
             stop.arm()
-            self.count_step(float(loss.asnumpy()), float(rate.asnumpy()) if self.scale else 0.0)
-            self._tell_watchers(used, outputs)
+            rate_ = float(rate.asnumpy()) if self.scale else 0.0
+            self.count_step(float(loss.asnumpy()), rate_, (inputs, used))
+            self.hooks.end_step(epoch, self.progress.step, used, outputs)
             yield float(loss.asnumpy()), len(used)
 
     def _kept(self, cell: TrainStep, *inputs: Tensor) -> AbstractContextManager[None]:
-        methods = [(m.name, m.settings, m.seed) for m in self.methods]
-        settings = (self.settings, methods, self._phases(self.progress.epoch))
+        settings = (self.settings, self.hooks.settings(), self.hooks.phases(self.progress.epoch))
         return kept_graph(self.cache, cell, inputs, settings)
 
-    def count_step(self, loss: float, rate: float) -> None:
-        """Count one step; a negative rate says that it was skipped for overflow."""
+    def count_step(
+        self, loss: float, rate: float, batch: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        """Count one step, of (inputs, indices); a negative rate: it was skipped for overflow."""
         p = self.progress
         p.step += 1
         p.batch += 1
         p.overflows = p.overflows + 1 if rate < 0 else 0
+        if batch and not (rate >= 0 and math.isfinite(loss)) and (odd := not_finite(*batch)):
+            raise self._diverged(f"training sample {odd[0]} holds numbers that are not finite")
         if p.overflows > _MOST_OVERFLOWS or (rate >= 0 and not math.isfinite(loss)):
             raise self._diverged(f"loss is {loss}")
-
-    def _announce(self, indices: Tensor) -> None:
-        for method in self.methods:
-            if method.watches():
-                method.on_step_begin(StepBegin(self.progress.epoch, indices.asnumpy()))
-
-    def _tell_watchers(self, indices: Tensor, outputs: Tensor) -> None:
-        watching = [m for m in self.methods if m.watches()]
-        if watching:
-            p, everybody = self.progress, gathered(indices).asnumpy()
-            event = StepEnd(p.epoch, p.step, everybody, gathered(outputs))
-            for method in watching:
-                method.on_step_end(event)
 
     def _between_steps(self, stop: StopFlag, taken: int) -> None:
         received = agreed_signal(stop.received)
@@ -260,7 +253,7 @@ class Trainer:
         last = p.epoch == self.settings.epochs - 1
         if not last:
             self._tell_epochs(p.epoch + 1)  # first: the next epoch's phases follow from it
-            p.finished = self.pace.out_of_time(self._phases(p.epoch + 1), p.epoch + 1)
+            p.finished = self.pace.out_of_time(self.hooks.phases(p.epoch + 1), p.epoch + 1)
         row: dict[str, Any] = {
             "epoch": p.epoch + 1,
             "step": p.step,
@@ -278,12 +271,11 @@ class Trainer:
             p.epoch,
             self.pace.epochs(p, p.epoch + 1),
             self.model,
-            self._predict,
+            lambda indices: shared_predictions(self.model, self.feed, indices),
             score,
             self.optimizer.restart,
         )
-        for method in self.methods:
-            method.on_epoch_end(event)
+        self.hooks.end_epoch(event)
         p.seconds = self._seconds()
         row["seconds"] = round(p.seconds, 3)
         p.history.append(row)
@@ -305,54 +297,18 @@ class Trainer:
             self.history.write(self.progress.history)
 
     def _steps_in(self, epoch: int) -> int:
-        size = len(self.feed.data.train)
-        for method in self.methods:
-            size = method.subset_size(epoch, size)
-        return self.feed.steps(size)
-
-    def _predict(self, indices: np.ndarray) -> np.ndarray:
-        """Return (n, ...) outputs, each worker doing its share; zeros for a damaged picture."""
-        size = self.worker.size
-        shared = size > 1 and len(indices) >= size
-        own = indices[self.worker.rank :: size] if shared else indices
-        outputs, found = predict(self.model, self.feed.chosen(own))
-        order = np.argsort(indices)
-        every = np.zeros((len(indices), *outputs.shape[1:]))
-        every[order[np.searchsorted(indices, found, sorter=order)]] = outputs
-        return summed(every) if shared else every
-
-    def _run_start(self) -> RunStart:
-        feed = self.feed
-        split, batch = feed.data.train, feed.settings.batch_size
-        together = self._together
-        return RunStart(
-            labels=split.labels,
-            classes=split.classes,
-            batch_size=batch,
-            counted=lambda size: min(size, feed.steps(size) * together),
-            show=lambda index: feed.data.show(index),
-            tell=self.console.print,
-            model=self.model,
-            split=split,
-            worker=self.worker,
-            settings=self.settings,
-        )
+        return self.feed.steps(self.hooks.size(epoch, len(self.feed.data.train)))
 
     # compiled steps
 
-    def _phases(self, epoch: int) -> tuple[str, ...]:
-        return tuple(method.phase(epoch) for method in self.methods)
-
     def _step_for(self, epoch: int) -> TrainStep:
         """Return the compiled step of that epoch's phases, building it the first time."""
-        phases = self._phases(epoch)
+        phases = self.hooks.phases(epoch)
         if phases not in self.compiled:
             loss = self.task.loss(self.settings.label_smoothing)
             step = Step(self.model, Forward(self.model, loss), self.weights)
-            for method, phase in zip(self.methods, phases, strict=True):
-                step = method.change_step(step, phase)
             self.compiled[phases] = TrainStep(
-                step,
+                self.hooks.changed(step, phases),
                 self.optimizer,
                 average=self.average,
                 scale=self.scale,
@@ -364,55 +320,21 @@ class Trainer:
     # checkpoints
 
     def _save(self) -> Path:
-        """Write a checkpoint (rank 0 does, for all) and return its path."""
-        average(self._statistics())
-        weights = {p.name: p.asnumpy() for p in self.model.get_parameters()}
-        if not all(np.isfinite(w).all() for w in weights.values()):
-            raise self._diverged("the weights are not finite")
         with self._timed("saving"):
-            if self.worker.rank == 0:
-                state = {**self.description, **self.progress.to_state()}
-                state["samples_a_step"] = self._together
-                arrays = state_of(self._parts(), self.methods)
-                self.store.save(self.progress.step, weights, state, arrays)
-        return self.store.path(self.progress.step)
+            return self.saver.save(self.progress)
 
     @property
     def _together(self) -> int:
         """Samples of a step, all workers' together."""
         return self.feed.settings.batch_size * self.worker.size
 
-    def _statistics(self) -> list[ms.Parameter]:
-        """Return what each worker has of its own: running statistics, and their average."""
-        own = [*self.model.get_parameters(), *self.average.averaged]
-        return [p for p in own if p.name.rpartition(".")[2] in STATISTICS]
-
-    def _parts(self) -> list[Stateful | None]:
-        return [self.optimizer, self.average, self.scale]
-
     def _resume(self) -> None:
-        found, complaints = self.store.latest()
-        for complaint in complaints:
-            self.console.print(f"skipped: {complaint}")
-        require_same(found.state["step"] if found else 0, str(self.store.folder))
+        found = self.saver.resume(self.console.print)
         if found is None:
             return
-        before = found.state.get("samples_a_step", self._together)
-        if before != self._together:
-            raise CheckpointError(
-                f"{found.path}: made with {before} samples a step over all workers, here they are "
-                f"{self._together}; give data.global_batch_size={before}"
-            )
-        checkpoint.assign(self.model, found.weights, found.path)
-        restore(found.training, self._parts(), self.methods)
-        self.progress = Progress.from_state(found.state)
+        self.progress, path = found
         if not self._is_over():
-            self.console.print(f"resuming from {found.path} (step {self.progress.step})")
+            self.console.print(f"resuming from {path} (step {self.progress.step})")
 
     def _diverged(self, what: str) -> DivergedError:
-        good = self.store.steps()
-        last = f"last good checkpoint: {self.store.path(good[-1])}" if good else "no checkpoint yet"
-        return DivergedError(
-            f"training diverged at step {self.progress.step} (epoch {self.progress.epoch + 1}): "
-            f"{what}; {last}. Lower train.lr, set train.clip_norm, or check the data"
-        )
+        return self.saver.diverged(self.progress, what)

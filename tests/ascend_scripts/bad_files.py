@@ -43,6 +43,14 @@ BAD: dict[str, tuple[bytes, str, str]] = {
     "integers": (
         npy(np.zeros(SHAPE, np.int32)), "type int32, the network takes float32", "type int32, the",
     ),
+    "not a number": (
+        GOOD[:-4] + np.float32(np.nan).tobytes(),
+        "NaN or infinite: 1 of 60 values", "NaN or infinite: 1 of 60 values",
+    ),
+    "infinite": (
+        GOOD[:-8] + np.float32([np.inf, -np.inf]).tobytes(),
+        "NaN or infinite: 2 of 60 values", "NaN or infinite: 2 of 60 values",
+    ),
     "a later format": (GOOD[:6] + b"\x09" + GOOD[7:], "format version 9", "damaged or not .npy"),
     "a huge shape": (
         GOOD.replace(b"(3, 4, 5)", b"(3e9,)   "), "damaged header", "damaged or not .npy",

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import os
 import shlex
+import signal
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+
+from tests.deploy.test_input_shape import write_onnx
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "ascend_scripts"
 IMAGE = "input:1,3,224,224"
@@ -34,11 +39,11 @@ def folder(tmp_path) -> Path:
 
 
 def call(folder: Path, *words: str, tools: Path | None = None, **variables: str):
+    """Run it with a Python that compares no shapes, unless `PYTHON` is among the variables."""
     path = os.pathsep.join([*([str(tools)] if tools else []), "/usr/bin", "/bin"])
     command = ["bash", str(SCRIPTS / "convert_om.sh"), *words]
-    return subprocess.run(
-        command, capture_output=True, text=True, cwd=folder, env={"PATH": path, **variables}
-    )
+    given = {"PATH": path, "PYTHON": "false", **variables}
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder, env=given)
 
 
 def tool(folder: Path, name: str, text: str = RECORDER) -> Path:
@@ -100,14 +105,19 @@ def test_converter_lite_gets_a_config_file(folder, tmp_path):
     tools = tool(tmp_path / "some tools", "converter_lite")
     words = ["--model", "net.mindir", "--input-shape", IMAGE, "--precision", "mixed"]
     words += ["--aipp", "aipp.cfg", "--dynamic-batch", "1,4"]
-    record = str(tmp_path / "record")
-    done = call(folder, *words, tools=tools, RECORD=record)
+    record = tmp_path / "record"
+    done = call(folder, *words, tools=tools, RECORD=str(record))
     assert done.returncode == 0, done.stderr
-    assert done.stdout.splitlines()[-1] == "./net_Ascend310P3.mindir"
-    assert Path(record).read_text().splitlines() == [
+    *_, shown, made = done.stdout.splitlines()
+    assert made == "./net_Ascend310P3.mindir"
+    assert shlex.split(shown)[1:] == [
         "--fmk=MINDIR", "--saveType=MINDIR", "--optimize=ascend_oriented", "--modelFile=net.mindir",
         "--outputFile=./net_Ascend310P3", "--configFile=./net_Ascend310P3.cfg",
     ]  # fmt: skip
+    # what runs is that, in a scratch folder
+    ran = record.read_text().splitlines()
+    assert [Path(word).name for word in ran] == [Path(word).name for word in shlex.split(shown)[1:]]
+    assert not list(folder.glob(".convert_om*"))
     assert (folder / "net_Ascend310P3.cfg").read_text().splitlines() == [
         "[ascend_context]",
         "precision_mode=preferred_optimal",
@@ -145,13 +155,50 @@ def test_atc_is_found_and_run(folder, tmp_path, variable):
     assert "--framework=5" in Path(record).read_text().splitlines()
 
 
-@pytest.mark.parametrize("text", ["#!/bin/sh\nexit 3\n", "#!/bin/sh\nexit 0\n"])
-def test_a_tool_that_fails_or_writes_nothing_is_exit_code_1(folder, tmp_path, text):
+@pytest.mark.parametrize("text", [f"{RECORDER}exit 3\n", "#!/bin/sh\nexit 0\n"])
+def test_a_tool_that_fails_or_writes_nothing_leaves_the_earlier_file(folder, tmp_path, text):
     tools = tool(tmp_path / "tools", "atc", text)
+    (folder / "net_Ascend310P3.om").write_text("an earlier one")
+    before = sorted(folder.iterdir())
     done = call(folder, "--model", "net.onnx", "--input-shape", IMAGE, tools=tools)
     assert done.returncode == 1
     assert "atc did not write ./net_Ascend310P3.om" in done.stderr
     assert "doctor --graph net.onnx" in done.stderr
+    assert (folder / "net_Ascend310P3.om").read_text() == "an earlier one"
+    assert sorted(folder.iterdir()) == before
+
+
+def test_a_signal_ends_the_tool_and_leaves_nothing(folder, tmp_path):
+    # as atc does, it starts another process, which holds the pipe open as long as it lives
+    tools = tool(tmp_path / "tools", "atc", f"{RECORDER}sleep 600 &\nwait\n")
+    before, record = sorted(folder.iterdir()), tmp_path / "record"
+    words = ["bash", SCRIPTS / "convert_om.sh", "--model", "net.onnx", "--input-shape", IMAGE]
+    variables = {"PATH": f"{tools}:/usr/bin:/bin", "PYTHON": "false", "RECORD": str(record)}
+    with subprocess.Popen(words, cwd=folder, env=variables, stdout=subprocess.PIPE,
+                          stderr=subprocess.PIPE, text=True) as run:  # fmt: skip
+        while not list(folder.glob(".convert_om*/*.om")):
+            time.sleep(0.02)
+        run.send_signal(signal.SIGTERM)
+        told = run.communicate(timeout=30)[1]
+    assert run.returncode == 143
+    assert "convert_om.sh: stopped; nothing was written" in told
+    assert sorted(folder.iterdir()) == before
+
+
+def test_shapes_are_compared_with_the_graph_where_a_python_can(folder):
+    write_onnx(folder / "net.onnx", input=(1, 3, 224, 224))
+    words = ["--model", "net.onnx", "--dry-run", "--input-shape"]
+    done = call(folder, *words, IMAGE, PYTHON=sys.executable)
+    assert (done.returncode, done.stderr) == (0, "")
+    done = call(folder, *words, "image:1,3,224,224", PYTHON=sys.executable)
+    said = "'image' is no input of net.onnx; it takes input:1,3,224,224"
+    assert (done.returncode, done.stderr) == (2, f"convert_om.sh: --input-shape: {said}\n")
+    done = call(folder, *words, IMAGE, "--dynamic-batch", "1,2", PYTHON=sys.executable)
+    assert done.returncode == 2
+    assert "--dynamic-batch: the batch axis of 'input' is fixed in net.onnx" in done.stderr
+    done = call(folder, *words, "image:1,3,224,224")
+    assert done.returncode == 0
+    assert done.stderr.startswith("convert_om.sh: --input-shape was not compared with the graph:")
 
 
 @pytest.mark.parametrize(("model", "name"), [("net.onnx", "atc"), ("net.mindir", "converter_lite")])
@@ -175,13 +222,29 @@ def test_without_a_tool_the_command_for_the_board_is_printed(folder, model, name
         (["--input-shape", "input:-1,3,8,8"], "a free batch axis (-1) needs --dynamic-batch"),
         (["--input-shape", "input:1,-1,8,8"], "--input-shape: 'input:1,-1,8,8', expected"),
         (["--dynamic-batch", "4"], "--dynamic-batch: '4', expected 2 to 100 sizes"),
+        (["--dynamic-batch", "1,0"], "--dynamic-batch: '1,0', expected 2 to 100 sizes from 1"),
+        (["--dynamic-batch", "4,4,1"], "--dynamic-batch: '4,4,1' names 4 twice, which atc refuses"),
+        (["--dynamic-batch", ",".join(map(str, range(1, 102)))], "expected 2 to 100 sizes from 1"),
         (["--precision", "int8"], "--precision: 'int8', expected fp16 or mixed"),
         (["--soc", "310P3"], "--soc: '310P3', expected a name like Ascend310P3"),
         (["--aipp", "no.cfg"], "--aipp no.cfg: no such file; export.sh --aipp writes it"),
         (["--tool", "atx"], "--tool: 'atx', expected auto, atc or converter_lite"),
         (["--tool", "atc", "--model", "net.mindir"], "--tool atc: it reads no MindIR"),
+        (
+            ["--tool", "converter_lite", "--output", "aipp", "--aipp", "aipp.cfg"],
+            "--output aipp: aipp.cfg would be overwritten",
+        ),
+        (
+            ["--model", "net.mindir", "--output", "net"],
+            "--output net: net.mindir is the model itself",
+        ),
         (["--output", "no/such/net"], "--output no/such/net: no such folder"),
+        (["--output", "."], "--output .: a folder; name a file in it"),
+        (["--output", "net.om"], "--output net.om: leave its suffix out"),
         (["net.onnx"], "'net.onnx': no such flag"),
+        (["--dry-run=yes"], "--dry-run: it takes no value"),
+        (["--soc", "--dry-run"], "--soc: a value is missing"),
+        (["--"], "'--': no such flag"),
         (
             ["--input-shape", "ids:1,8", "--dynamic-batch", "1,2", "--aipp", "aipp.cfg"],
             "--aipp: pictures only",

@@ -49,7 +49,7 @@ def test_flags_become_settings(folder):
     program, *found = shlex.split(done.stdout)
     assert Path(program).name == "ms-eff"
     assert found == [
-        "export", "my job.yaml", "--aipp", "--device", "cpu", "--stage", "dense",
+        "export", "my job.yaml", "--stage", "dense", "--device", "cpu", "--aipp",
         "export.formats=[onnx]", "export.batch_size=8", "export.dynamic_batch=true",
         "export.fold_norms=true", "output=runs/a b", "export.tolerance=1e-3",
     ]  # fmt: skip
@@ -61,9 +61,13 @@ def test_flags_become_settings(folder):
         ([], "--config is needed"),
         (["--config", "no.yaml"], "--config no.yaml: no such file"),
         (["--config"], "--config: a value is missing"),
-        (["--formats", "om"], "--formats: 'om', expected mindir,onnx"),
-        (["--batch", "0"], "--batch: '0', expected a whole number from 1"),
+        (["--config", "my job.yaml", "--formats", "om"], "--formats: 'om', expected mindir,onnx"),
+        (
+            ["--config", "my job.yaml", "--batch", "0"],
+            "--batch: '0', expected a whole number from 1",
+        ),
         (["my job.yaml"], "'my job.yaml': no such flag"),
+        (["--aipp=no"], "--aipp: it takes no value"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(folder, words, message):

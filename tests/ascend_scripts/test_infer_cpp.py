@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -18,8 +19,10 @@ from ms_eff.deploy.export import export
 from ms_eff.deploy.lite import Lite, build_programs
 from ms_eff.errors import SetupError
 from tests.ascend_scripts.bad_files import BAD, GOOD, SHAPE, add_samples, check_predictions, fill
+from tests.ascend_scripts.wrong_flags import WRONG, workplace
 from tests.deploy.test_export import ConvNet
 from tests.lite import lite_or_skip
+from tests.tolerances import EXPORT
 
 SOURCES = Path(__file__).resolve().parents[2] / "ascend_scripts" / "infer_310"
 
@@ -51,35 +54,45 @@ def test_every_bad_file_is_named_with_its_reason_and_good_ones_are_taken(check_i
     assert done.stderr.count("\n") == 1
 
 
+OWN = ("--input", "--mean", "--std", "--on-bad-file", "--help", "--inptu", "x")  # in any program
+SHAPED = ["--input", "in", "--shape", "3,4,5"]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--input", "missing", "--shape", "1"], "--input missing: No such file or directory"),
-        (["--input", "empty", "--shape", "1"], "no .npy file and no picture in it"),
-        (["--input", "file", "--shape", "1"], "--input file: Not a directory"),
+        *((SHAPED + words, said) for words, said in WRONG if words[0].partition("=")[0] in OWN),
         (["--input", "locked", "--shape", "1"], "--input locked: Permission denied"),
         (["--shape", "1"], "--input and --shape are needed"),
-        (["--input"], "--input: a value is missing"),
-        (["--input="], "--input: an empty value"),
-        (["--inptu", "x"], "'--inptu': no such flag"),
-        (["x"], "'x': no such flag"),
-        (["--shape", "3,x"], "--shape: 'x', expected a whole number from 1"),
-        (["--dtype", "float"], "--dtype: 'float', expected float32 or float16 or"),
-        (["--std", "1,0"], "--std: '1,0', expected numbers above 0"),
-        (["--mean", "1;2"], "--mean: '1;2', expected numbers such as"),
+        (["--input", "in", "--shape", "3,x"], "--shape: 'x', expected a whole number from 1"),
+        ([*SHAPED, "--dtype", "float"], "--dtype: 'float', expected float32 or float16 or"),
+        ([*SHAPED, "--dtype", "uint8", "--std", "2"], "takes uint8 as it comes; leave them out"),
+        ([*SHAPED, "--mean", "1,2"], "for 2 channels, and the network takes samples of (3, 4, 5)"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(check_inputs, tmp_path, words, message):
     if "locked" in words and os.geteuid() == 0:
         pytest.skip("root may read any folder")
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "file").touch()
-    (tmp_path / "locked").mkdir(mode=0)
+    (workplace(tmp_path) / "locked").mkdir(mode=0)
     done = subprocess.run([check_inputs, *words], capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_stops_between_two_files(check_inputs, tmp_path, number, code):
+    for index in range(500):  # more lines than a pipe holds, so that it waits for a reader
+        (tmp_path / f"{index:0200d}.npy").write_bytes(GOOD)
+    words = [check_inputs, "--input", tmp_path, "--shape", "3,4,5"]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as run:
+        run.stdout.read(1)
+        run.send_signal(number)
+        told, complaint = run.communicate(timeout=60)
+    assert run.returncode == code
+    assert complaint.startswith("check_inputs: stopped by ")
+    assert 0 < told.count(": good") < 500
 
 
 def test_types_of_the_network_decide_what_is_good(check_inputs, tmp_path):
@@ -96,6 +109,13 @@ def test_types_of_the_network_decide_what_is_good(check_inputs, tmp_path):
         done = call(check_inputs, "--input", folder, "--shape", "2,3", "--dtype", wanted)
         found = {line.split(".")[0] for line in done.stdout.splitlines() if ": good" in line}
         assert found == good
+    np.save(folder / "large.npy", np.full((2, 3), 65520, np.float32))
+    for wanted, said in (
+        ("float16", "BAD, too large for float16: 6 of 6 values"),
+        ("float32", "good"),
+    ):
+        done = call(check_inputs, "--input", folder, "--shape", "2,3", "--dtype", wanted)
+        assert f"large.npy: {said}" in done.stdout
     os.mkfifo(folder / "pipe.npy")
     (folder / "a.jpg").write_bytes(b"no picture")
     done = call(check_inputs, "--input", folder, "--shape", "3,8,8")
@@ -177,6 +197,16 @@ def test_predictions_of_a_folder_with_bad_files(lite, model, tmp_path):
 
 
 @pytest.mark.slow
+def test_wrong_flags_are_refused_in_the_words_of_the_twin(lite, tmp_path, monkeypatch):
+    workplace(tmp_path)
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    for words, message in WRONG:
+        done = lite.call(lite.application, "--model", "net.mindir", "--input", "in", *words)
+        assert (done.returncode, done.stderr) == (2, f"infer_310: {message}\n"), words
+    assert not list(tmp_path.glob("*.partial"))
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
@@ -238,6 +268,24 @@ def test_pictures_come_as_the_data_pipeline_has_them(lite, tmp_path):
         expected = network.set_train(False)(ms.Tensor(split.batch(np.array([0]))[0])).asnumpy()[0]
         found = np.load(tmp_path / "whole" / f"{name}.png.npy").reshape(-1)
         np.testing.assert_allclose(found, expected, atol=tolerance * np.abs(expected).max())
+
+
+@pytest.mark.slow
+def test_a_network_of_rows_and_a_batch_that_is_not_full(lite, tmp_path):
+    network, x = ms.nn.Dense(6, 3), np.arange(6, dtype=np.float32)
+    file = export(network, tmp_path / "net.onnx", (4, 6)).path
+    (tmp_path / "in").mkdir()
+    np.save(tmp_path / "in" / "a.npy", x)
+    (tmp_path / "in" / "b.png").touch()
+    words = ["--model", lite.convert(file, tmp_path / "lite"), "--input", tmp_path / "in"]
+    words += ["--outputs", tmp_path / "whole", "--top", 9]
+    done = lite.call(lite.application, *map(str, words))
+    assert done.returncode == 0, done.stderr
+    assert "skipped b.png: a picture, and the network takes samples of (6,)" in done.stderr
+    assert len(done.stdout.splitlines()[1].split(",")) == 1 + 2 * 3
+    expected = network(ms.Tensor(x[None])).asnumpy()[0]
+    np.testing.assert_allclose(np.load(tmp_path / "whole" / "a.npy"), expected, atol=EXPORT)
+    assert [path.name for path in (tmp_path / "whole").iterdir()] == ["a.npy"]
 
 
 @pytest.mark.slow

@@ -90,6 +90,24 @@ def test_the_table_stands_beside_the_papers_and_names_the_spread(tmp_path, capsy
     assert main([str(tmp_path / "none.json")]) == 2
 
 
+def test_a_timing_beside_the_rows_gives_the_cost_of_a_step_once_all_is_compiled(tmp_path, capsys):
+    rows = Rows(tmp_path / "rows.json", KIND, SIZES["hour"].model_dump(mode="json"))
+    timing = Rows(tmp_path / "rows_time.json", KIND, SIZES["timing"].model_dump(mode="json"))
+    for row in _rows()["rows"][: len(METHODS)]:
+        rows.add(row)
+        # 50 steps an epoch; the first compiles, the last may be another phase
+        at = 1 + list(METHODS).index(row["method"])
+        timing.add({**row, "steps": 200, "epoch_seconds": [99.0, 5.0 * at, 5.0 * at, 77.0]})
+    assert main([str(tmp_path / "rows.json")]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "ms a step" in lines[0]
+    found = {line.split("|")[1].strip(): line.split("|") for line in lines if line[:1] == "|"}
+    assert found[PLAIN][5].strip() == "200"
+    assert found["label smoothing"][5].strip() == "300"
+    assert found["label smoothing"][6].strip() == "1.50"
+    assert "a step of 32 sentences" in "".join(lines)
+
+
 def test_rows_are_measured_once_and_teachers_kept(tmp_path, monkeypatch, capsys):
     seen = []
 

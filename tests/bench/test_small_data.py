@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from ms_eff.bench import small_data
-from ms_eff.bench.rows import read_rows
+from ms_eff.bench.rows import Rows, read_rows
 from ms_eff.bench.small_data import KIND, RECIPES, Plan, main, run
 from ms_eff.config import load_config
 from ms_eff.errors import ConfigError
@@ -93,3 +93,15 @@ def test_the_table_stands_beside_the_paper_s_and_says_what_was_found(tmp_path, c
     assert "order as found: sam < baseline; in the paper: baseline < sam" in table
     assert report([str(tmp_path / "none.json")]) == 2
     assert "none.json" in capsys.readouterr().err
+
+
+def test_the_plot_has_a_line_a_run_and_a_name_a_recipe(tmp_path, capsys) -> None:
+    rows = Rows(tmp_path / "rows.json", KIND, {"data": "cifar10", "seconds": 600.0})
+    curve = [{"seconds": 300.0, "accuracy": 0.5}, {"seconds": 598.0, "accuracy": 0.6}]
+    for recipe, seed in (("baseline", 0), ("baseline", 1), ("best", 0)):
+        rows.add(_row(recipe, seed, 0.6) | {"curve": curve})
+    assert report([str(tmp_path / "rows.json")]) == 0
+    drawn = (tmp_path / "rows.svg").read_text(encoding="utf-8")
+    assert drawn.count(">baseline<") == drawn.count(">best<") == 1
+    assert "seconds of training" in drawn
+    assert capsys.readouterr().out.startswith("| recipe |")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ms_eff.data.arrays import ArraySplit, crop_draws, crop_margin, enlarge
+from ms_eff.data.arrays import ArraySplit, crop_draws, crop_margin, cutout_draws, enlarge
 from tests.tolerances import LAYER
 
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -111,3 +111,21 @@ def test_alternate_mirrors_each_picture_every_other_epoch(images):
             if flips[index] ^ (epoch % 2 == 1):
                 crop = crop[..., ::-1]
             np.testing.assert_allclose(got[index], normalised(crop), atol=LAYER)
+
+
+def test_cutout_sets_a_square_to_the_mean_and_nothing_else(images):
+    side = 12
+    plain, _ = split_of(images, "crop_flip").batch(np.arange(12), KEY)
+    cut = split_of(images, "crop_flip", cutout=side)
+    got, _ = cut.batch(np.arange(12), KEY)
+    for picture, source, (y, x) in zip(
+        got, plain, cutout_draws(12, (32, 32), KEY).tolist(), strict=True
+    ):
+        expected = source.copy()
+        top, left = y - side // 2, x - side // 2
+        expected[:, max(top, 0) : max(top + side, 0), max(left, 0) : max(left + side, 0)] = 0.0
+        np.testing.assert_array_equal(picture, expected)
+    np.testing.assert_array_equal(cut.batch(np.array([5]), KEY)[0][0], got[5])
+    whole, _ = cut.batch(np.arange(12))
+    np.testing.assert_array_equal(whole, split_of(images, "crop_flip").batch(np.arange(12))[0])
+    assert not np.array_equal(cutout_draws(12, (32, 32), KEY), cutout_draws(12, (32, 32), (3, 2)))

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from ms_eff.data.settings import DataSettings, check_name
+from ms_eff.data.keys import check_name
+from ms_eff.data.settings import DataSettings
 from ms_eff.errors import ConfigError
 
 

@@ -63,5 +63,6 @@ def test_file_is_whole_or_not_there(tmp_path):
     path = write_aipp(tmp_path / "new" / "aipp.cfg", MEAN, STD, (3, 8, 8))
     assert path.read_text() == aipp_config(MEAN, STD, (3, 8, 8))
     (tmp_path / "folder").mkdir()
-    with pytest.raises(SetupError, match="cannot be written"):
-        write_aipp(tmp_path / "folder", MEAN, STD, (3, 8, 8))
+    for place in (tmp_path / "folder", path / "aipp.cfg"):
+        with pytest.raises(SetupError, match="cannot be written"):
+            write_aipp(place, MEAN, STD, (3, 8, 8))

@@ -27,7 +27,7 @@ CLIP = (1, 4, 3, 8, 8)
 def mindir(path: Path, *nodes: tuple[str, tuple[int, ...]], dtype: int = TensorProto.FLOAT,
            given: tuple[int, ...] = (2, 3)) -> Path:  # fmt: skip
     """Write a graph of those (primitive, output shape)."""
-    model = ModelProto()
+    model = ModelProto(ir_version="1.1")
     entry = model.graph.input.add(name="x").tensor.add(data_type=TensorProto.FLOAT)
     entry.dims.extend(given)
     for index, (op, shape) in enumerate(nodes):
