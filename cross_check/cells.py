@@ -19,7 +19,8 @@ from ms_eff.methods.truncation import truncate_layers
 from ms_eff.models.bert import BertClassifier
 from ms_eff.models.eco_lite import EcoLite
 from ms_eff.models.efficientnet_lite import MBConv
-from ms_eff.models.gpt2 import GPT2, GPT2Classifier
+from ms_eff.models.gpt2 import GPT2
+from ms_eff.models.gpt2_classifier import GPT2Classifier
 from ms_eff.models.heads import Groups
 from ms_eff.models.r3d import ResNet3d
 from ms_eff.models.resnet import BasicBlock, Bottleneck, ResNet

@@ -145,7 +145,7 @@ def load_any(path: str | Path, overrides: Sequence[str] = ()) -> Config | Family
         try:
             return FamilyConfig(**raw)
         except ValidationError as error:
-            raise ConfigError(_one_line(error, FamilyConfig, str(path), "")) from error
+            raise ConfigError(one_line(error, FamilyConfig, str(path), "")) from error
     return _validated(raw, str(path))
 
 
@@ -231,7 +231,7 @@ def _validated(raw: dict[str, Any], where: str) -> Config:
     try:
         config = Config(**raw)
     except ValidationError as error:
-        raise ConfigError(_one_line(error, Config, where, "")) from error
+        raise ConfigError(one_line(error, Config, where, "")) from error
     except TypeError as error:
         raise ConfigError(f"{where}: section names must be words: {error}") from error
     for entry in config.methods:
@@ -254,14 +254,22 @@ def _check_method(entry: dict[str, Any], where: str) -> None:
     try:
         kind(**(settings or {}))
     except ValidationError as error:
-        raise ConfigError(_one_line(error, kind, where, f"methods.{name}.")) from error
+        raise ConfigError(one_line(error, kind, where, f"methods.{name}.")) from error
     except UserError as error:
         raise ConfigError(f"{where}: methods.{name}: {error}") from error
     except TypeError as error:
         raise ConfigError(f"{where}: methods.{name}: a mapping of settings is expected") from error
 
 
-def _one_line(error: ValidationError, model: type[BaseModel], where: str, prefix: str) -> str:
+def one_line(error: ValidationError, model: type[BaseModel], where: str, prefix: str) -> str:
+    """Return the first thing wrong with a section's values, with the nearest known key.
+
+    Args:
+        error: what building the section raised.
+        model: the section's class.
+        where: file or block that the values are from.
+        prefix: put before the key.
+    """
     found = error.errors()
     if wrong := {e["loc"][1:] for e in found if e["loc"][:1] == ("train",)}:
         # what `pretrain` inherits is wrong twice; the user wrote it in `train`

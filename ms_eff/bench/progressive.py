@@ -93,11 +93,11 @@ class _Bench:
 
     def dense(self) -> None:
         """Measure the parent."""
-        from ms_eff.models.parents import load_llama
+        from ms_eff.models.parents import load_parent
 
         if self.rows.find(rule="dense", allocation="", removed=0.0) is None:
             params = sum(S * C for S, C in self.shapes.values())
-            self._add("dense", "", 0.0, lambda: load_llama(self.parent), params)
+            self._add("dense", "", 0.0, lambda: load_parent(self.parent), params)
 
     def rule(self, rule: str) -> None:
         """Measure one rule's rows; its matrices are decomposed once for all of them."""

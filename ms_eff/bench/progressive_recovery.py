@@ -98,9 +98,9 @@ def _arm(arm: str, seed: int, config: FamilyConfig, work: Path) -> FamilyConfig:
 
 def _dense(family: Family) -> dict[str, Any]:
     """Train the parent itself on as many tokens."""
-    from ms_eff.models.parents import load_llama
+    from ms_eff.models.parents import load_parent
 
-    network = load_llama(family.parent)
+    network = load_parent(family.parent)
     family.train(0, network)
     sizes = family.sizes(dict.fromkeys(family.shapes))
     return {**sizes, "trained_tokens": family.tokens_a_step(), **family.judge.score(network)}

@@ -72,15 +72,43 @@ class AttentionCore(nn.Cell):
             heads sorted by their key.
         """
         tokens = qkv.shape[1]
+        q, k, v = self.split(qkv)
+        return self.attend(q, k, v, mask, (tokens, tokens))
+
+    def split(self, qkv: ms.Tensor) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        """Return scaled queries ``(B, #Q, N, d)``, and keys and values ``(B, #KV, N, d)``."""
         q, k, v = self.parts(qkv)
-        q = self._stacked(self._heads(q * self.scale, self.queries))
-        scores = self.scores(q, self._keys(k))
-        weights = ops.reshape(scores, (-1, self.heads, tokens, tokens))
+        q = self._heads(q * self.scale, self.queries)
+        return q, self._heads(k, self.keys), self._heads(v, self.keys)
+
+    def attend(
+        self,
+        q: ms.Tensor,
+        k: ms.Tensor,
+        v: ms.Tensor,
+        mask: ms.Tensor | None,
+        sizes: tuple[int, int],
+    ) -> tuple[ms.Tensor, ms.Tensor]:
+        """Attend from N places to M, which a cache of keys and values may hold.
+
+        Args:
+            q: scaled queries of `split`, of N places.
+            k: keys, of M places.
+            v: values, likewise.
+            mask: added to the scores, broadcast to ``(B, heads, N, M)``; None attends everywhere.
+            sizes: (N, M), which shapes do not tell where a graph's batch is free.
+
+        Returns:
+            As `construct` does.
+        """
+        tokens, places = sizes
+        scores = self.scores(self._stacked(q), self._keys(k, places))
+        weights = ops.reshape(scores, (-1, self.heads, tokens, places))
         if mask is not None:
             weights = weights + mask.astype(weights.dtype)
         weights = self.softmax(weights)
-        rows = ops.reshape(weights, (-1, self.batch, self.heads // self.batch * tokens, tokens))
-        y = self._in_order(self.mix(rows, self._keys(v)), tokens)
+        rows = ops.reshape(weights, (-1, self.batch, self.heads // self.batch * tokens, places))
+        y = self._in_order(self.mix(rows, self._keys(v, places)), tokens)
         return ops.reshape(y, (-1, tokens, self.heads * self.head_dim)), weights
 
     def own_macs(self, inputs: list[tuple[int, ...]], output: tuple[int, ...]) -> int:
@@ -93,9 +121,9 @@ class AttentionCore(nn.Cell):
         x = ops.reshape(x, (-1, x.shape[1], count, self.head_dim))
         return ops.transpose(x, (0, 2, 1, 3))
 
-    def _keys(self, x: ms.Tensor) -> ms.Tensor:
-        """Bring keys or values to the batch of the products: ``(B, #KV, N, d)``, as they are."""
-        return self._heads(x, self.keys)
+    def _keys(self, x: ms.Tensor, places: int) -> ms.Tensor:
+        """Bring keys or values ``(B, #KV, M, d)`` to the batch of the products: as they are."""
+        return x
 
     def _stacked(self, q: ms.Tensor) -> ms.Tensor:
         """Stack the queries of each key: ``(B, #Q, N, d)`` to ``(B, #KV, h / #KV * N, d)``."""
@@ -122,11 +150,10 @@ class RepeatingCore(AttentionCore):
         self.copies, self.key_copies = layout.repeats
         self.batch, self.interleaved = layout.heads, False
 
-    def _keys(self, x: ms.Tensor) -> ms.Tensor:
-        """Bring keys or values to ``(B, heads, N, d)``, a copy a head."""
-        tokens = x.shape[1]
-        x = _repeated(self._heads(x, self.keys), self.key_copies)
-        return ops.reshape(x, (-1, self.heads, tokens, self.head_dim))
+    def _keys(self, x: ms.Tensor, places: int) -> ms.Tensor:
+        """Bring keys or values ``(B, #KV, M, d)`` to ``(B, heads, M, d)``, a copy a head."""
+        x = _repeated(x, self.key_copies)
+        return ops.reshape(x, (-1, self.heads, places, self.head_dim))
 
 
 class Attention(nn.Cell):
@@ -159,6 +186,36 @@ class Attention(nn.Cell):
         """Return the output and the attention ``(B, heads, N, N)`` of `AttentionCore`."""
         y, weights = self.core(self.qkv(x), mask)
         return self.proj(y), weights
+
+    def with_keys(
+        self, x: ms.Tensor, mask: ms.Tensor | None
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        """Return the output, and keys and values ``(B, #KV, N, d)`` for a cache."""
+        tokens = x.shape[1]
+        q, k, v = self.core.split(self.qkv(x))
+        y, _ = self.core.attend(q, k, v, mask, (tokens, tokens))
+        return self.proj(y), k, v
+
+    def with_cache(
+        self,
+        x: ms.Tensor,
+        mask: ms.Tensor,
+        here: ms.Tensor,
+        past: tuple[ms.Tensor, ms.Tensor],
+    ) -> tuple[ms.Tensor, ms.Tensor, ms.Tensor]:
+        """Return the output of one new place ``(B, 1, dim)``, and the longer cache.
+
+        Args:
+            x: the new place.
+            mask: added to the scores, broadcast to ``(B, heads, 1, M)``.
+            here: bool, broadcast to ``(B, #KV, M, d)``: which place of the cache is the new one.
+            past: keys and values ``(B, #KV, M, d)``.
+        """
+        q, k, v = self.core.split(self.qkv(x))
+        # a choice by a mask, not a write at an index: the shapes stay static
+        k, v = ops.where(here, k, past[0]), ops.where(here, v, past[1])
+        y, _ = self.core.attend(q, k, v, mask, (1, past[0].shape[2]))
+        return self.proj(y), k, v
 
 
 class _Parts(nn.Cell):

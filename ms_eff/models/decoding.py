@@ -1,4 +1,4 @@
-"""Text from a Llama, token by token, with a cache of keys and values."""
+"""Text from a Llama or a GPT-2, token by token, with a cache of keys and values."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from mindspore import Tensor, nn
 
 from ms_eff.bench.modes import inference
 from ms_eff.errors import ConfigError
+from ms_eff.models.gpt2 import GPT2
 from ms_eff.models.llama import KeysValues, Llama
 
 if TYPE_CHECKING:
@@ -20,12 +21,13 @@ __all__ = ["Decoder", "Prefill", "sample_text"]
 
 
 Cache = tuple[KeysValues, ...]
+LanguageModel = Llama | GPT2
 
 
 class Prefill(nn.Cell):
     """The graph of a whole prompt."""
 
-    def __init__(self, network: Llama) -> None:
+    def __init__(self, network: LanguageModel) -> None:
         super().__init__(auto_prefix=False)  # the network's names stay
         self.network = network
 
@@ -37,7 +39,7 @@ class Prefill(nn.Cell):
 class _Next(nn.Cell):
     """The graph of one more token."""
 
-    def __init__(self, network: Llama) -> None:
+    def __init__(self, network: LanguageModel) -> None:
         super().__init__(auto_prefix=False)  # the network's names stay
         self.network = network
 
@@ -50,14 +52,14 @@ class Decoder:
     """A network and its two compiled graphs: one for prompts, one for each further token.
 
     Args:
-        network: a Llama, whole or in factors.
+        network: a Llama or a GPT-2, whole or in factors.
         length: of prompt and answer together; both graphs have that static size.
 
     Raises:
         ConfigError: the network's context is shorter.
     """
 
-    def __init__(self, network: Llama, length: int = 128) -> None:
+    def __init__(self, network: LanguageModel, length: int = 128) -> None:
         if length > network.context:
             raise ConfigError(f"length = {length}: the model's context is {network.context}")
         self.network, self.length = network, length

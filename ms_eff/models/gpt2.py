@@ -1,4 +1,4 @@
-"""GPT-2 (Radford et al. 2019): a language model, and a classifier of text over the same blocks.
+"""GPT-2 (Radford et al. 2019), a language model; a classifier over its blocks is next door.
 
 Learned positions, pre-norm blocks, the tanh form of GELU, and an output layer that is the token
 embedding. The parts are those of the other transformers here, so that weights go to and fro under
@@ -20,16 +20,15 @@ from ms_eff.models.bert import Table
 from ms_eff.models.dropout import Dropout, Masks
 from ms_eff.models.gelu import TanhGELU
 from ms_eff.models.gpt2_shape import GPT2Shape
-from ms_eff.models.initial import projection, truncated_normal
-from ms_eff.models.masks import causal_mask, key_mask
+from ms_eff.models.initial import projection
+from ms_eff.models.masks import HIDDEN, causal_mask
 
 __all__ = [
     "GPT2",
     "GPT2Block",
-    "GPT2Classifier",
+    "GPT2Body",
     "TiedHead",
     "gpt2",
-    "gpt2_classifier",
     "gpt2_large",
     "gpt2_medium",
     "gpt2_small",
@@ -37,9 +36,10 @@ __all__ = [
 ]
 
 _EPSILON = 1e-5
-_STD = 0.02
 
 Hidden = tuple[Tensor, ...]
+# a block's keys and values, each (B, heads, N, head_dim)
+KeysValues = tuple[Tensor, Tensor]
 
 
 class GPT2Block(nn.Cell):
@@ -68,7 +68,22 @@ class GPT2Block(nn.Cell):
 
     def construct(self, x: Tensor, mask: Tensor) -> Tensor:
         """Map ``(B, T, dim)`` to ``(B, T, dim)``; the mask is added to the scores."""
-        y = self.attn(self.norm1(x), mask)
+        return self._behind(x, self.attn(self.norm1(x), mask))
+
+    def with_keys(self, x: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Do the same, and return the keys and values ``(B, heads, T, head_dim)`` besides."""
+        y, k, v = self.attn.with_keys(self.norm1(x), mask)
+        return self._behind(x, y), k, v
+
+    def with_cache(
+        self, x: Tensor, mask: Tensor, here: Tensor, past: KeysValues
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Do the same for one new place ``(B, 1, dim)``, which is at `here` in the cache."""
+        y, k, v = self.attn.with_cache(self.norm1(x), mask, here, past)
+        return self._behind(x, y), k, v
+
+    def _behind(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the block's output from its input and what attention gave."""
         if self.drop1 is not None:
             y = self.drop1(y)
         x = x + y
@@ -96,7 +111,7 @@ class TiedHead(nn.Cell):
         return math.prod(output) * inputs[0][-1]
 
 
-class _Body(nn.Cell):
+class GPT2Body(nn.Cell):
     """Embeddings, blocks and last norm: what both networks share.
 
     Args:
@@ -133,17 +148,22 @@ class _Body(nn.Cell):
             embedded: ``(B, T, dim)`` token embeddings; positions are added here.
             mask: added to the scores.
         """
-        x = embedded + self.position.weight[: embedded.shape[1]]
-        if self.drop is not None:
-            x = self.drop(x)
+        x = self.placed(embedded)
         hidden: Hidden = ()
         for block in self.blocks:
             x = block(x, mask)
             hidden = (*hidden, x)
         return hidden
 
+    def placed(self, embedded: Tensor) -> Tensor:
+        """Add positions to token embeddings ``(B, T, dim)``: what goes into the first block."""
+        x = embedded + self.position.weight[: embedded.shape[1]]
+        if self.drop is not None:
+            x = self.drop(x)
+        return x
 
-class GPT2(_Body):
+
+class GPT2(GPT2Body):
     """A causal language model: token ids ``(B, T)`` to logits ``(B, T, V)``.
 
     Args:
@@ -155,6 +175,7 @@ class GPT2(_Body):
     Attributes:
         input_dtype: of its input: token ids.
         task: what it is trained for; see `ms_eff.train.tasks`.
+        context: the longest sequence, for `ms_eff.models.decoding.Decoder`.
 
     Raises:
         ConfigError: numbers that do not fit together.
@@ -169,10 +190,42 @@ class GPT2(_Body):
     def __init__(self, *, dropout: float = 0.0, seed: int = 0, **shape: Any) -> None:
         super().__init__(GPT2Shape(**shape), dropout, seed)
         self.head = TiedHead()
+        self.context = self.positions
+        self.places = Tensor(np.arange(self.positions, dtype=np.int32))
 
     def construct(self, ids: Tensor) -> Tensor:
         """Return the logits behind every position."""
         return self.from_embedded(self.word(ids))
+
+    def prefill(self, ids: Tensor) -> tuple[Tensor, tuple[KeysValues, ...]]:
+        """Return the logits of every position, and each block's keys and values."""
+        x, mask = self.placed(self.word(ids)), causal_mask(ids.shape[1])
+        cache: tuple[KeysValues, ...] = ()
+        for block in self.blocks:
+            x, k, v = block.with_keys(x, mask)
+            cache = (*cache, (k, v))
+        return self.logits(x), cache
+
+    def decode(
+        self, ids: Tensor, position: Tensor, cache: tuple[KeysValues, ...]
+    ) -> tuple[Tensor, tuple[KeysValues, ...]]:
+        """Return the logits (B, 1, V) behind one more token, and the longer cache.
+
+        Args:
+            ids: (B, 1) the token.
+            position: () int32, its place.
+            cache: of `prefill` at the full length; entries from `position` on do not count.
+        """
+        places = self.places[: cache[0][0].shape[2]]
+        mask = (places > position).astype(ms.float32).reshape(1, 1, 1, -1) * HIDDEN
+        here = (places == position).reshape(1, 1, -1, 1)
+        # by gather: an index that is a tensor would make the shape dynamic
+        x = self.word(ids) + ops.gather(self.position.weight, position.reshape(1), 0)
+        longer: tuple[KeysValues, ...] = ()
+        for i, block in enumerate(self.blocks):
+            x, k, v = block.with_cache(x, mask, here, cache[i])
+            longer = (*longer, (k, v))
+        return self.logits(x), longer
 
     def with_hidden(self, ids: Tensor) -> tuple[Tensor, Hidden]:
         """Return the logits, and each block's output ``(B, T, dim)``."""
@@ -191,81 +244,6 @@ class GPT2(_Body):
     def logits(self, x: Tensor) -> Tensor:
         """Return ``(B, T, V)`` from the last block's output."""
         return self.head(self.norm(x), self.word.weight)
-
-
-class GPT2Classifier(_Body):
-    """GPT-2's blocks with one linear head on the last token, as transformers has it.
-
-    It takes text as `ms_eff.models.bert.BertClassifier` does; types have no meaning here.
-
-    Args:
-        num_classes: outputs of the head.
-        dropout: as in `GPT2`.
-        seed: of the initial weights and of dropout.
-        **shape: see `GPT2Shape`.
-
-    Attributes:
-        new_weights: what a weight file may lack or have for other classes: the head.
-
-    Raises:
-        ConfigError: numbers that do not fit together.
-    """
-
-    new_weights = ("head.",)
-
-    def __init__(
-        self, *, num_classes: int = 2, dropout: float = 0.0, seed: int = 0, **shape: Any
-    ) -> None:
-        super().__init__(GPT2Shape(**shape), dropout, seed)
-        if num_classes < 1:
-            raise ConfigError(f"num_classes: expected at least 1, got {num_classes}")
-        rng = np.random.default_rng((seed, num_classes))
-        weight = truncated_normal(rng, (num_classes, self.shape.dim), _STD)
-        self.head = nn.Dense(
-            self.shape.dim, num_classes, weight_init=Tensor(weight), has_bias=False
-        )
-        self.latest = ops.ReduceMax(keep_dims=True)
-        self.pick = ops.BatchMatMul()
-
-    def construct(self, tokens: Tensor) -> Tensor:
-        """Return logits ``(B, num_classes)``.
-
-        Args:
-            tokens: ``(B, 3, T)`` int32: ids, mask (1, or 0 for padding) and types (not used).
-        """
-        return self.from_embedded(self.word(tokens[:, 0]), tokens)
-
-    def with_hidden(self, tokens: Tensor) -> tuple[Tensor, Hidden]:
-        """Return the logits, and each block's output ``(B, T, dim)``."""
-        hidden = self._states(self.word(tokens[:, 0]), tokens)
-        return self.head(self.pooled(hidden[-1], tokens[:, 1])), hidden
-
-    def from_embedded(self, embedded: Tensor, tokens: Tensor) -> Tensor:
-        """Return the logits of token embeddings ``(B, T, dim)`` that took the place of ids.
-
-        Args:
-            embedded: before positions are added.
-            tokens: what `construct` takes; its mask counts.
-        """
-        return self.head(self.pooled(self._states(embedded, tokens)[-1], tokens[:, 1]))
-
-    def pooled(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Return the normalised features ``(B, dim)`` of each text's last token.
-
-        Args:
-            x: ``(B, T, dim)``, the last block's output.
-            mask: ``(B, T)``.
-        """
-        tokens = mask.shape[1]
-        place = ops.arange(tokens).astype(ms.float32)
-        last = self.latest(mask.astype(ms.float32) * place, 1)
-        chosen = (place == last).astype(x.dtype)
-        x = self.pick(ops.reshape(chosen, (-1, 1, tokens)), x)
-        return self.norm(ops.reshape(x, (-1, x.shape[2])))
-
-    def _states(self, embedded: Tensor, tokens: Tensor) -> Hidden:
-        mask = causal_mask(embedded.shape[1]) + key_mask(tokens[:, 1])
-        return self.states(embedded, mask)
 
 
 def gpt2(**args: Any) -> GPT2:
@@ -291,8 +269,3 @@ def gpt2_large(**args: Any) -> GPT2:
 def gpt2_xl(**args: Any) -> GPT2:
     """Return GPT-2 XL (1,557,611,200 parameters)."""
     return GPT2(**{"dim": 1600, "depth": 48, "heads": 25} | args)
-
-
-def gpt2_classifier(**args: Any) -> GPT2Classifier:
-    """Return a GPT-2 that classifies text, small unless told otherwise; see `GPT2Classifier`."""
-    return GPT2Classifier(**args)

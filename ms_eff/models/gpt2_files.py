@@ -1,4 +1,7 @@
-"""A GPT-2 in a folder, as Hugging Face saves one: config.json, model.safetensors, tokenizer."""
+"""A GPT-2 written as Hugging Face does: config.json, model.safetensors, tokenizer.
+
+Reading one is `ms_eff.models.parents.load_parent`'s.
+"""
 
 from __future__ import annotations
 
@@ -8,45 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ms_eff.errors import CheckpointError
-from ms_eff.files import read_json, replacing
-from ms_eff.models.gpt2_shape import GPT2Shape
+from ms_eff.files import replacing
 from ms_eff.models.parents import save_tokenizer
-from ms_eff.models.weights import load_weights, save_weights
+from ms_eff.models.weights import save_weights
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
     from ms_eff.models.gpt2 import GPT2
 
-__all__ = ["is_gpt2", "load_gpt2", "save_gpt2"]
+__all__ = ["save_gpt2"]
 
 _CONFIG, _WEIGHTS = "config.json", "model.safetensors"
-
-
-def is_gpt2(path: str | Path) -> bool:
-    """Tell whether a folder's config.json says that a GPT-2 lies there."""
-    file = Path(path) / _CONFIG
-    if not file.is_file():
-        return False
-    config = read_json(file, CheckpointError)
-    return isinstance(config, dict) and config.get("model_type") == "gpt2"
-
-
-def load_gpt2(path: str | Path) -> GPT2:
-    """Return the language model of a folder, in inference mode.
-
-    Raises:
-        CheckpointError: a file is missing or damaged, or the weights are of another shape.
-        ConfigError: it is no GPT-2, or one with parts that are not built here.
-    """
-    from ms_eff.models.gpt2 import GPT2
-
-    path = Path(path)
-    shape = GPT2Shape.from_hf(read_json(path / _CONFIG, CheckpointError), path / _CONFIG)
-    network = GPT2(**shape.to_args())
-    load_weights(network, path / _WEIGHTS)
-    network.set_train(False)
-    return network
 
 
 def save_gpt2(network: GPT2, path: str | Path, tokenizer: Tokenizer | None = None) -> Path:

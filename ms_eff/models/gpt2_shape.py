@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ms_eff.errors import ConfigError
 
@@ -43,6 +43,10 @@ class GPT2Shape:
     (81912576, 124439808)
     """
 
+    # what `ms_eff.models.build` calls it, and where its blocks are
+    model: ClassVar[str] = "gpt2"
+    blocks: ClassVar[str] = "blocks"
+
     vocab: int = _VOCAB
     positions: int = 1024
     dim: int = 768
@@ -63,6 +67,26 @@ class GPT2Shape:
     def inner(self) -> int:
         """Channels inside the MLPs."""
         return 4 * self.dim if self.hidden is None else self.hidden
+
+    @property
+    def vocab_size(self) -> int:
+        """Number of tokens, under the name that a Llama's shape has for it."""
+        return self.vocab
+
+    @property
+    def context(self) -> int:
+        """The longest sequence, under the name that a Llama's shape has for it."""
+        return self.positions
+
+    @property
+    def linears(self) -> dict[str, tuple[int, int]]:
+        """The matrices of one block by name, (outputs, inputs), in the order of the data."""
+        return {
+            "attn.qkv": (3 * self.dim, self.dim),
+            "attn.proj": (self.dim, self.dim),
+            "fc1": (self.inner, self.dim),
+            "fc2": (self.dim, self.inner),
+        }
 
     @property
     def params(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from ms_eff.errors import ConfigError
 
@@ -35,6 +35,10 @@ class LlamaShape:
     >>> LlamaShape(49152, 576, 30, 9, 3, 1536, tied=True).params
     134515008
     """
+
+    # what `ms_eff.models.build` calls it, and where its blocks are
+    model: ClassVar[str] = "llama"
+    blocks: ClassVar[str] = "model.layers"
 
     vocab_size: int
     dim: int
@@ -125,7 +129,7 @@ class LlamaShape:
         """
         kind = config.get("model_type")
         if kind not in ("llama", "mistral"):
-            raise ConfigError(f"{where}: model_type = {kind!r}; llama and mistral are known")
+            raise ConfigError(f"{where}: model_type = {kind!r}; llama, mistral and gpt2 are known")
         for key, plain in (("rope_scaling", None), ("hidden_act", "silu"), ("mlp_bias", False)):
             if config.get(key, plain) != plain:
                 raise ConfigError(f"{where}: {key} = {config[key]!r} is not built; only {plain!r}")

@@ -15,7 +15,7 @@ from functools import cache, cached_property
 
 import numpy as np
 
-__all__ = ["NAMINGS", "NORM", "PLAIN", "Join", "Naming", "Row"]
+__all__ = ["GPT2", "NAMINGS", "NORM", "PLAIN", "Join", "Naming", "Row"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -392,6 +392,9 @@ _INCEPTION_FRONT = Naming(
     ignored=_COUNTER,
 )
 
+# of a model with a head, and of a bare one
+GPT2 = (_gpt2_hf("transformer."), _gpt2_hf(""))
+
 # library -> its namings, one a family of networks
 NAMINGS: dict[str, tuple[Naming, ...]] = {
     "torchvision": (_RESNET_TORCHVISION, _RESNET9, _R3D_TORCHVISION, _INCEPTION_FRONT),
@@ -400,7 +403,7 @@ NAMINGS: dict[str, tuple[Naming, ...]] = {
         *(_RESNET_HF, _vit_hf("vit."), _vit_hf("")),
         # of two that know as many arrays the first is taken: an unused pooler is no surprise
         *(_bert_hf(p, pooler) for pooler in (False, True) for p in ("bert.", "", "0.auto_model.")),
-        *(_gpt2_hf(p) for p in ("transformer.", "")),
+        *GPT2,
     ),
     "mindcv": (_RESNET_MINDCV,),
     "efficientnet_pytorch": (_EFFICIENTNET,),

@@ -1,4 +1,4 @@
-"""A pre-trained Llama by its path: a Hugging Face folder, a GGUF file, or a saved family member."""
+"""A pre-trained Llama or GPT-2 by its path: a Hugging Face folder, or a GGUF file of a Llama."""
 
 from __future__ import annotations
 
@@ -10,15 +10,24 @@ import numpy as np
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.files import read_json, replacing
 from ms_eff.models.gguf_file import GGUFModel
+from ms_eff.models.gpt2_shape import GPT2Shape
+from ms_eff.models.hf_names import NamedShards
 from ms_eff.models.llama_shape import LlamaShape
-from ms_eff.models.shards import Shards
 
 if TYPE_CHECKING:
+    from mindspore import nn
     from tokenizers import Tokenizer
 
-    from ms_eff.models.llama import Llama
+__all__ = [
+    "FolderModel",
+    "Shape",
+    "load_parent",
+    "load_tokenizer",
+    "open_parent",
+    "save_tokenizer",
+]
 
-__all__ = ["FolderModel", "load_llama", "load_tokenizer", "open_parent", "save_tokenizer"]
+Shape = LlamaShape | GPT2Shape
 
 _TOKENIZER = "tokenizer.json"
 
@@ -26,16 +35,20 @@ _TOKENIZER = "tokenizer.json"
 class FolderModel:
     """A folder with config.json and safetensors, single or sharded, as Hugging Face saves models.
 
+    Its arrays are told by the names that our network has.
+
     Raises:
         CheckpointError: a file is missing or damaged.
-        ConfigError: it is no Llama.
+        ConfigError: it is neither a Llama nor a GPT-2, or has parts that are not built here.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         config = read_json(self.path / "config.json", CheckpointError)
-        self.shape = LlamaShape.from_hf(config, self.path / "config.json")
-        self._shards = Shards(self.path)
+        is_gpt2 = isinstance(config, dict) and config.get("model_type") == GPT2Shape.model
+        shape: type[Shape] = GPT2Shape if is_gpt2 else LlamaShape
+        self.shape: Shape = shape.from_hf(config, self.path / "config.json")
+        self._shards = NamedShards(self.path, self.shape.model)
 
     def __contains__(self, name: str) -> bool:
         return name in self._shards
@@ -70,7 +83,7 @@ def open_parent(path: str | Path) -> FolderModel | GGUFModel:
     raise CheckpointError(f"{path}: no model here; a folder with config.json, or a .gguf file")
 
 
-def load_llama(source: str | Path | FolderModel | GGUFModel) -> Llama:
+def load_parent(source: str | Path | FolderModel | GGUFModel) -> nn.Cell:
     """Return the network with its weights; each array replaces its place as it is read.
 
     Raises:
@@ -78,10 +91,10 @@ def load_llama(source: str | Path | FolderModel | GGUFModel) -> Llama:
     """
     import mindspore as ms
 
-    from ms_eff.models.llama import Llama
+    from ms_eff import models
 
     parent = open_parent(source) if isinstance(source, (str, Path)) else source
-    network = Llama(parent.shape)
+    network = models.build(parent.shape.model, **parent.shape.to_args())
     for name, parameter in network.parameters_and_names():
         array = parent.array(name)
         if array.shape != tuple(parameter.shape):

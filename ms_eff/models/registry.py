@@ -50,7 +50,7 @@ MODELS: dict[str, tuple[str, tuple[str, ...]]] = {
     "gpt2_medium": ("ms_eff.models.gpt2:gpt2_medium", _GPT2),
     "gpt2_large": ("ms_eff.models.gpt2:gpt2_large", _GPT2),
     "gpt2_xl": ("ms_eff.models.gpt2:gpt2_xl", _GPT2),
-    "gpt2_classifier": ("ms_eff.models.gpt2:gpt2_classifier", (*_GPT2, "num_classes")),
+    "gpt2_classifier": ("ms_eff.models.gpt2_classifier:gpt2_classifier", (*_GPT2, "num_classes")),
     "r3d18": ("ms_eff.models.r3d:r3d18", (*_CLIPS, "width", "stem")),
     "resnet18": ("ms_eff.models.resnet:resnet18", _RESNET),
     "resnet34": ("ms_eff.models.resnet:resnet34", _RESNET),

@@ -135,6 +135,7 @@ def rebuild(source: str | Path | Checkpoint) -> nn.Cell:
     """Build the network a checkpoint describes (model, then each plan) and load its weights."""
     from ms_eff import models
     from ms_eff.methods.registry import method_class
+    from ms_eff.models.hf_names import from_hf
 
     checkpoint = source if isinstance(source, Checkpoint) else read(source)
     described = checkpoint.state.get("model")
@@ -143,7 +144,10 @@ def rebuild(source: str | Path | Checkpoint) -> nn.Cell:
     cell = models.build(described["name"], **described["args"])
     for entry in checkpoint.state.get("plans", []):
         cell = method_class(entry["method"]).rebuild(cell, entry["plan"])
-    assign(cell, checkpoint.weights, checkpoint.path)
+    weights = checkpoint.weights
+    if checkpoint.state.get("naming") == "hf":
+        weights = from_hf(weights, described["name"])
+    assign(cell, weights, checkpoint.path)
     return cell
 
 

@@ -1,6 +1,8 @@
-"""Generation with a cache, against the whole forward."""
+"""Generation with a cache, against the whole forward and another library."""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import mindspore as ms
 import numpy as np
@@ -9,21 +11,31 @@ from mindspore import Tensor
 
 from ms_eff.errors import ConfigError
 from ms_eff.models.decoding import Decoder
+from ms_eff.models.gpt2 import GPT2
 from ms_eff.models.llama import Llama, llama
+from ms_eff.models.parents import load_parent
+from tests.models.gpt2s import save_hf_gpt2
 from tests.tolerances import FP32
 
 
-@pytest.fixture(scope="module")
-def network() -> Llama:
-    sizes = {"vocab_size": 40, "dim": 24, "depth": 2, "heads": 6, "kv_heads": 2, "hidden": 32}
-    network = llama(seed=1, **sizes, context=24, tied=True)
+@pytest.fixture(scope="module", params=["llama", "gpt2"])
+def network(request: pytest.FixtureRequest) -> Llama | GPT2:
+    if request.param == "gpt2":
+        network = GPT2(seed=1, vocab=40, positions=24, dim=24, depth=2, heads=3)
+    else:
+        network = _llama()
     for parameter in network.get_parameters():
         if len(parameter.shape) > 1:
             parameter.set_data(parameter * 10)
     return network.set_train(False)
 
 
-def test_the_cache_gives_what_the_whole_forward_does(network: Llama) -> None:
+def _llama() -> Llama:
+    sizes = {"vocab_size": 40, "dim": 24, "depth": 2, "heads": 6, "kv_heads": 2, "hidden": 32}
+    return llama(seed=1, **sizes, context=24, tied=True)
+
+
+def test_the_cache_gives_what_the_whole_forward_does(network: Llama | GPT2) -> None:
     prompt = [3, 14, 15]
     decoder = Decoder(network, length=12)
     found = decoder.generate(prompt, 9)
@@ -36,7 +48,7 @@ def test_the_cache_gives_what_the_whole_forward_does(network: Llama) -> None:
     assert drawn == decoder.generate(prompt, 9, temperature=2.0, seed=5) != found
 
 
-def test_logits_behind_the_cache_are_those_of_the_forward(network: Llama) -> None:
+def test_logits_behind_the_cache_are_those_of_the_forward(network: Llama | GPT2) -> None:
     ids = np.array([[5, 9, 2, 7, 1, 8]], np.int32)
     with_pynative = ms.get_context("mode")
     ms.set_context(mode=ms.PYNATIVE_MODE)
@@ -52,7 +64,20 @@ def test_logits_behind_the_cache_are_those_of_the_forward(network: Llama) -> Non
         ms.set_context(mode=with_pynative)
 
 
-def test_what_does_not_fit_is_refused(network: Llama) -> None:
+def test_gpt2_goes_on_as_transformers_does(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    theirs = save_hf_gpt2(tmp_path, n_layer=1)
+    prompt = [5, 40, 17, 2]
+    ids = torch.tensor([prompt])
+    expected = theirs.generate(
+        ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=12, pad_token_id=0
+    )[0, len(prompt) :].tolist()
+    found = Decoder(load_parent(tmp_path), length=16).generate(prompt, 12)
+    assert found == expected
+    assert len(set(found)) > 2
+
+
+def test_what_does_not_fit_is_refused(network: Llama | GPT2) -> None:
     with pytest.raises(ConfigError, match="length = 25: the model's context is 24"):
         Decoder(network, length=25)
     with pytest.raises(ConfigError, match="5 tokens and 4 more do not fit into 8"):

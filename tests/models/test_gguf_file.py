@@ -11,7 +11,7 @@ from mindspore import Tensor
 
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.models.gguf_file import GGUFModel
-from ms_eff.models.parents import load_llama, load_tokenizer
+from ms_eff.models.parents import load_parent, load_tokenizer
 from tests.models.llamas import TINY, logits_of, save_hf, some_ids
 from tests.tolerances import FP32
 
@@ -83,7 +83,7 @@ def test_logits_equal_those_of_transformers(written: tuple[Path, Any]) -> None:
     path, reference = written
     ids = some_ids()
     expected = logits_of(reference, ids)
-    result = load_llama(path)(Tensor(ids)).asnumpy()
+    result = load_parent(path)(Tensor(ids)).asnumpy()
     np.testing.assert_allclose(result, expected, atol=FP32, rtol=FP32)
 
 

@@ -15,9 +15,11 @@ from ms_eff.deploy.inputs import InputSpec
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.methods.gqkva import convert_attention
 from ms_eff.methods.progressive.members import load_member
-from ms_eff.models.gpt2 import GPT2, GPT2Classifier
-from ms_eff.models.gpt2_files import load_gpt2, save_gpt2
+from ms_eff.models.gpt2 import GPT2
+from ms_eff.models.gpt2_classifier import GPT2Classifier
+from ms_eff.models.gpt2_files import save_gpt2
 from ms_eff.models.gpt2_shape import GPT2Shape
+from ms_eff.models.parents import load_parent
 from tests.models.test_bert import tokens
 from tests.tolerances import EXPORT, FP32, LAYER
 
@@ -42,7 +44,7 @@ def twin(tmp_path_factory):
     theirs = transformers.GPT2LMHeadModel(hf_config()).eval()
     folder = tmp_path_factory.mktemp("gpt2")
     theirs.save_pretrained(folder)
-    return theirs, folder, load_gpt2(folder)
+    return theirs, folder, load_parent(folder)
 
 
 def ids_of(batch=3, length=T, seed=0):

@@ -10,7 +10,8 @@ import pytest
 from mindspore import Tensor
 
 from ms_eff.errors import CheckpointError, ConfigError
-from ms_eff.models.parents import load_llama, load_tokenizer, open_parent, save_tokenizer
+from ms_eff.models.parents import load_parent, load_tokenizer, open_parent, save_tokenizer
+from tests.models.gpt2s import save_hf_gpt2
 from tests.models.llamas import logits_of, save_hf, some_ids
 from tests.tolerances import FP32
 
@@ -26,11 +27,25 @@ from tests.tolerances import FP32
 def test_logits_equal_those_of_transformers(tmp_path: Path, changes: dict[str, object]) -> None:
     reference = save_hf(tmp_path, shards="8KB", **changes)
     assert len(list(tmp_path.glob("*.safetensors"))) > 2  # in shards
-    network = load_llama(tmp_path)
+    network = load_parent(tmp_path)
     ids = some_ids()
     expected = logits_of(reference, ids)
     np.testing.assert_allclose(network(Tensor(ids)).asnumpy(), expected, atol=FP32, rtol=FP32)
     assert network.shape.params == sum(p.numel() for p in reference.parameters())
+
+
+def test_a_sharded_gpt2_is_read_by_the_same_reader(tmp_path: Path) -> None:
+    reference = save_hf_gpt2(tmp_path, shards="8KB")
+    assert len(list(tmp_path.glob("*.safetensors"))) > 2
+    parent, ids = open_parent(tmp_path), some_ids()
+    # transformers' Conv1D has (in, out)
+    weight = reference.transformer.h[1].attn.c_attn.weight.detach().numpy()
+    np.testing.assert_array_equal(parent.array("blocks.1.attn.qkv.weight"), weight.T)
+    found = load_parent(parent)(Tensor(ids)).asnumpy()
+    np.testing.assert_allclose(found, logits_of(reference, ids), atol=FP32, rtol=FP32)
+    assert parent.shape.params == sum(p.numel() for p in reference.parameters())
+    with pytest.raises(CheckpointError, match=r"holds no array 'blocks\.2\.fc1\.weight'"):
+        parent.array("blocks.2.fc1.weight")
 
 
 def test_half_precision_is_widened(tmp_path: Path) -> None:
@@ -47,9 +62,9 @@ def test_a_config_of_another_model_is_refused(tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     (tmp_path / "config.json").write_text(json.dumps({**config, "intermediate_size": 48}))
     with pytest.raises(CheckpointError, match=r"gate_proj.*config and weights are of two models"):
-        load_llama(tmp_path)
+        load_parent(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({**config, "model_type": "bert"}))
-    with pytest.raises(ConfigError, match="'bert'; llama and mistral are known"):
+    with pytest.raises(ConfigError, match="'bert'; llama, mistral and gpt2 are known"):
         open_parent(tmp_path)
     scaled = {**config, "rope_scaling": {"rope_type": "llama3"}}
     (tmp_path / "config.json").write_text(json.dumps(scaled))

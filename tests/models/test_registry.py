@@ -14,6 +14,7 @@ from ms_eff.models import (
     eco_lite,
     efficientnet_lite,
     gpt2,
+    gpt2_classifier,
     r3d,
     registry,
     resnet,
@@ -37,6 +38,7 @@ def test_registry_lists_what_the_builder_takes(name: str) -> None:
     families = {
         "bert": bert.BertClassifier,
         "gpt2": gpt2.GPT2,
+        "gpt2_classifier": gpt2_classifier.GPT2Classifier,
         "resnet": resnet.ResNet,
         "resnet9": resnet9.ResNet9,
         "vit": vit.VisionTransformer,
@@ -46,8 +48,6 @@ def test_registry_lists_what_the_builder_takes(name: str) -> None:
     }
     builder, listed = registry.MODELS[name]
     family = families[builder.partition(":")[0].rpartition(".")[2]]
-    if name == "gpt2_classifier":
-        family = gpt2.GPT2Classifier
     takes = list(inspect.signature(family.__init__).parameters)
     if "shape" in takes:  # its numbers in one piece
         takes = [*takes, *(field.name for field in fields(gpt2.GPT2Shape))]

@@ -15,7 +15,7 @@ from ms_eff.errors import PlanError
 from ms_eff.methods.lowrank.budget import Candidate, allocate, reachable
 from ms_eff.methods.lowrank.core import align_rank, break_even_rank, rank_for_ratio
 from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
-from ms_eff.models.llama_shape import LlamaShape
+from ms_eff.models.parents import Shape
 
 __all__ = [
     "block_shapes",
@@ -30,10 +30,10 @@ Shapes = Mapping[str, tuple[int, int]]
 Ranks = dict[str, int | None]
 
 
-def block_shapes(shape: LlamaShape) -> dict[str, tuple[int, int]]:
+def block_shapes(shape: Shape) -> dict[str, tuple[int, int]]:
     """Return (S, C) of every linear layer of the blocks, by name, in the order of the data."""
     return {
-        f"model.layers.{i}.{name}": size
+        f"{shape.blocks}.{i}.{name}": size
         for i in range(shape.depth)
         for name, size in shape.linears.items()
     }

@@ -37,6 +37,7 @@ from ms_eff.methods.progressive.core import (
     kept_weights,
     uniform_ranks,
 )
+from ms_eff.methods.progressive.fit import check_fit
 from ms_eff.methods.progressive.members import (
     Products,
     Source,
@@ -55,8 +56,9 @@ from ms_eff.methods.progressive.truncate import (
     decompose,
     truncated_pair,
 )
-from ms_eff.models.parents import load_llama, load_tokenizer, open_parent
-from ms_eff.parallel import check_recovery, check_shape, mindformers_blocks
+from ms_eff.models.hf_names import from_hf, to_hf
+from ms_eff.models.parents import load_parent, load_tokenizer, open_parent
+from ms_eff.parallel import mindformers_blocks
 from ms_eff.results import difference
 from ms_eff.train import checkpoint
 from ms_eff.train.workers import wait_for_all
@@ -98,7 +100,7 @@ class Family:
         if fresh:
             wait_for_all()  # none reads what the first is still deleting
         self.parent = open_parent(config.parent.path)
-        self._check_mesh()
+        check_fit(config, self.parent, self.worker.size)
         self.shapes = block_shapes(self.parent.shape)
         named = config.parent.tokenizer
         self.tokenizer = load_tokenizer(named) if named else self.parent.tokenizer()
@@ -127,7 +129,7 @@ class Family:
     def _parent_row(self) -> dict[str, Any]:
         record = self.folder / "parent.json"
         if not record.exists() and self.worker.rank == 0:
-            score = self.judge.score(load_llama(self.parent))
+            score = self.judge.score(load_parent(self.parent))
             row = {"ratio": 1.0, **self.sizes(dict.fromkeys(self.shapes)), **score}
             with replacing(record) as temporary:
                 temporary.write_text(json.dumps(row, indent=1), encoding="utf-8")
@@ -173,7 +175,7 @@ class Family:
         if self.config.parallel is not None:
             blocks = mindformers_blocks(self.config.parallel)
             texts["mindformers.yaml"] = yaml.safe_dump(blocks, sort_keys=False)
-        weights = {p.name: p.asnumpy() for p in network.get_parameters()}
+        weights = to_hf({p.name: p.asnumpy() for p in network.get_parameters()}, shape.model)
         state = {**description(shape, plan), "row": dict(row)}
         checkpoint.save(path, weights, state, texts=texts)
 
@@ -185,10 +187,12 @@ class Family:
         if not path.is_dir() and self.worker.rank == 0:
             plan, arrays = self._truncate(index)
             path.parent.mkdir(parents=True, exist_ok=True)
-            checkpoint.save(path, arrays, description(self.parent.shape, plan))
+            shape = self.parent.shape
+            checkpoint.save(path, to_hf(arrays, shape.model), description(shape, plan))
         self._wait_for(path / "state.json")
         found = checkpoint.read(path)
-        return LowRankPlan.from_json(found.state["plans"][0]["plan"]), found.weights
+        plan = LowRankPlan.from_json(found.state["plans"][0]["plan"])
+        return plan, from_hf(found.weights, self.parent.shape.model)
 
     # truncation
 
@@ -323,15 +327,6 @@ class Family:
         """Let the workers of a job wait for what the first of them writes."""
         while self.worker.rank > 0 and not path.exists():
             time.sleep(_POLL_SECONDS)
-
-    def _check_mesh(self) -> None:
-        """Refuse a mesh that the parent's shape, the batch or the job does not fit."""
-        mesh, recovery = self.config.parallel, self.config.recovery
-        if mesh is None:
-            return
-        check_shape(mesh, self.parent.shape, recovery.batch if recovery else None)
-        if self.wishes.tokens:
-            check_recovery(mesh, self.worker.size)
 
     def _claim(self, fresh: bool) -> None:
         """Refuse a folder made with other settings; forget it if asked to."""

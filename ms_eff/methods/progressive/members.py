@@ -1,7 +1,8 @@
 """A member of a family on disk: a checkpoint that is a Hugging Face folder as well.
 
 `model.safetensors` holds Hugging Face's names, a decomposed layer as two linears `<layer>.first`
-(R, C) and `<layer>.last` (S, R); `config.json`, `plan.json` and `tokenizer.json` say the rest.
+(R, C) and `<layer>.last` (S, R); `config.json`, `plan.json` and `tokenizer.json` say the rest. In
+memory, arrays have our networks' names: a Llama's are the same, GPT-2's are not.
 """
 
 from __future__ import annotations
@@ -18,10 +19,8 @@ from ms_eff.errors import CheckpointError
 from ms_eff.files import read_json
 from ms_eff.methods.lowrank.plan import LowRankPlan
 from ms_eff.models.formats import write_arrays
-from ms_eff.models.gpt2_files import is_gpt2, load_gpt2
-from ms_eff.models.llama_shape import LlamaShape
-from ms_eff.models.parents import load_llama
-from ms_eff.models.shards import Shards
+from ms_eff.models.hf_names import NamedShards, to_hf
+from ms_eff.models.parents import Shape, load_parent
 
 if TYPE_CHECKING:
     from mindspore import nn
@@ -35,6 +34,7 @@ __all__ = [
     "load_member",
     "member_texts",
     "read_plan",
+    "read_state",
     "write_merged",
 ]
 
@@ -72,26 +72,27 @@ def assembled(
     return arrays
 
 
-def build_member(shape: LlamaShape, plan: LowRankPlan, arrays: Mapping[str, np.ndarray]) -> nn.Cell:
+def build_member(shape: Shape, plan: LowRankPlan, arrays: Mapping[str, np.ndarray]) -> nn.Cell:
     """Return the network of a plan with its weights; raises CheckpointError if they do not fit."""
     from ms_eff import models
     from ms_eff.methods.lowrank.rebuilding import rebuild
     from ms_eff.train import checkpoint
 
-    network = rebuild(models.build("llama", **shape.to_args()), plan)
+    network = rebuild(models.build(shape.model, **shape.to_args()), plan)
     checkpoint.assign(network, arrays, "the member")
     return network.set_train(False)
 
 
-def description(shape: LlamaShape, plan: LowRankPlan) -> dict[str, Any]:
+def description(shape: Shape, plan: LowRankPlan) -> dict[str, Any]:
     """Return what a checkpoint says of a member, so that `ms_eff.load` can build it."""
     return {
-        "model": {"name": "llama", "args": shape.to_args()},
+        "model": {"name": shape.model, "args": shape.to_args()},
+        "naming": "hf",
         "plans": [{"method": "lowrank", "plan": plan.to_json()}],
     }
 
 
-def member_texts(shape: LlamaShape, plan: LowRankPlan, tokenizer: str | None) -> dict[str, str]:
+def member_texts(shape: Shape, plan: LowRankPlan, tokenizer: str | None) -> dict[str, str]:
     """Return the files beside the weights, by name."""
     texts = {
         "config.json": json.dumps(shape.to_hf(), indent=1),
@@ -116,16 +117,20 @@ def load_member(path: str | Path) -> nn.Cell:
     path = Path(path)
     if (path / _STATE).is_file():
         return checkpoint.rebuild(path).set_train(False)
-    return load_gpt2(path) if is_gpt2(path) else load_llama(path)
+    return load_parent(path)
 
 
 def read_plan(path: str | Path) -> LowRankPlan:
     """Return a member's plan; raises CheckpointError where it is none."""
+    return LowRankPlan.from_json(read_state(path)["plans"][0]["plan"])
+
+
+def read_state(path: str | Path) -> dict[str, Any]:
+    """Return what a member says of itself; raises CheckpointError where it is none."""
     state = read_json(Path(path) / _STATE, CheckpointError)
-    plans = state.get("plans") if isinstance(state, dict) else None
-    if not plans:
+    if not isinstance(state, dict) or not state.get("plans") or not state.get("model"):
         raise CheckpointError(f"{path}: no member of a family; it has no plan")
-    return LowRankPlan.from_json(plans[0]["plan"])
+    return state
 
 
 def write_merged(member: str | Path, folder: str | Path) -> Path:
@@ -141,7 +146,7 @@ def write_merged(member: str | Path, folder: str | Path) -> Path:
         CheckpointError: the member is damaged, or the folder cannot be written.
     """
     member, folder = Path(member), Path(folder)
-    read_plan(member)  # refuses what is no member
+    model = read_state(member)["model"]["name"]
     source = Products(member)
     arrays = {name: source.array(name).astype(np.float32) for name in source.names()}
     try:
@@ -151,7 +156,7 @@ def write_merged(member: str | Path, folder: str | Path) -> Path:
                 shutil.copyfile(member / name, folder / name)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written: {error.strerror}") from error
-    write_arrays(folder / "model.safetensors", arrays)
+    write_arrays(folder / "model.safetensors", to_hf(arrays, model))
     return folder
 
 
@@ -159,7 +164,7 @@ class Products:
     """The matrices of a member, each pair of factors multiplied out as it is asked for."""
 
     def __init__(self, member: Path) -> None:
-        self._shards = Shards(member)
+        self._shards = NamedShards(member, read_state(member)["model"]["name"])
 
     def array(self, name: str) -> np.ndarray:
         """Return `<layer>.weight` (S, C), or any other array as it is."""

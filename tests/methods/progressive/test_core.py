@@ -7,11 +7,13 @@ import pytest
 
 from ms_eff.errors import PlanError
 from ms_eff.methods.progressive.core import (
+    block_shapes,
     family_plan,
     global_ranks,
     kept_weights,
     uniform_ranks,
 )
+from ms_eff.models.gpt2_shape import GPT2Shape
 
 MISTRAL = {
     "q": (4096, 4096),
@@ -24,9 +26,10 @@ MISTRAL = {
 
 def test_published_ranks_of_mistral_and_gpt2() -> None:
     assert list(uniform_ranks(MISTRAL, 2.0).values()) == [1024, 409, 409, 1024, 1592]
-    gpt2 = {"qkv": (2304, 768), "out": (768, 768), "mlp": (3072, 768)}
-    assert list(uniform_ranks(gpt2, 2.0).values()) == [288, 192, 307]
-    assert list(uniform_ranks(gpt2, 4.0).values()) == [144, 96, 153]
+    gpt2 = block_shapes(GPT2Shape(depth=1))
+    assert list(gpt2) == [f"blocks.0.{n}" for n in ("attn.qkv", "attn.proj", "fc1", "fc2")]
+    assert list(uniform_ranks(gpt2, 2.0).values()) == [288, 192, 307, 307]
+    assert list(uniform_ranks(gpt2, 4.0).values()) == [144, 96, 153, 153]
 
 
 def test_ranks_are_rounded_down_to_the_divisor() -> None:

@@ -11,9 +11,10 @@ from ms_eff.methods.base import ModelContext
 from ms_eff.methods.lowrank.surgery import apply_lowrank
 from ms_eff.methods.skipvit import SkipViTSettings, apply_skipvit
 from ms_eff.methods.truncation import Truncation, TruncationSettings, rebuild, truncate_layers
-from ms_eff.models.gpt2_files import load_gpt2, save_gpt2
+from ms_eff.models.gpt2_files import save_gpt2
 from ms_eff.models.llama import llama
 from ms_eff.models.masks import causal_mask
+from ms_eff.models.parents import load_parent
 from ms_eff.train import checkpoint
 from tests.tolerances import LAYER
 
@@ -110,7 +111,7 @@ def test_a_plan_rebuilds_it_in_another_network() -> None:
 def test_a_truncated_gpt2_is_a_shallower_gpt2_to_others(tmp_path) -> None:
     network = network_of("gpt2")[0]
     student, _, _ = truncate_layers(network, 2, "uniform")
-    again = load_gpt2(save_gpt2(student, tmp_path / "student"))
+    again = load_parent(save_gpt2(student, tmp_path / "student"))
     assert again.shape.depth == student.shape.depth == 2
     assert network.shape.depth == 4
     for name, value in arrays(student).items():
