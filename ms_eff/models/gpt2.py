@@ -228,9 +228,10 @@ class GPT2(GPT2Body):
         return self.logits(x), longer
 
     def with_hidden(self, ids: Tensor) -> tuple[Tensor, Hidden]:
-        """Return the logits, and each block's output ``(B, T, dim)``."""
+        """Return the logits, and each block's output ``(B, T, dim)``, the last one normalised."""
         hidden = self.states(self.word(ids), causal_mask(ids.shape[1]))
-        return self.logits(hidden[-1]), hidden
+        last = self.norm(hidden[-1])
+        return self.head(last, self.word.weight), (*hidden[:-1], last)
 
     def from_embedded(self, embedded: Tensor, ids: Tensor | None = None) -> Tensor:
         """Return the logits of token embeddings ``(B, T, dim)`` that took the place of ids.

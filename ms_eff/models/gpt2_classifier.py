@@ -62,9 +62,10 @@ class GPT2Classifier(GPT2Body):
         return self.from_embedded(self.word(tokens[:, 0]), tokens)
 
     def with_hidden(self, tokens: Tensor) -> tuple[Tensor, Hidden]:
-        """Return the logits, and each block's output ``(B, T, dim)``."""
+        """Return the logits, and each block's output ``(B, T, dim)``, the last one normalised."""
         hidden = self._states(self.word(tokens[:, 0]), tokens)
-        return self.head(self.pooled(hidden[-1], tokens[:, 1])), hidden
+        logits = self.head(self.pooled(hidden[-1], tokens[:, 1]))
+        return logits, (*hidden[:-1], self.norm(hidden[-1]))
 
     def from_embedded(self, embedded: Tensor, tokens: Tensor) -> Tensor:
         """Return the logits of token embeddings ``(B, T, dim)`` that took the place of ids.
