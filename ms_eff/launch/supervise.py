@@ -247,10 +247,6 @@ def _pass_on(log: BinaryIO) -> None:
     """Show what the first worker has written since the last look."""
     new = log.read()
     if new:
-        try:
+        with contextlib.suppress(OSError):  # a closed terminal or pipe is no reason to end the job
             sys.stdout.buffer.write(new)
             sys.stdout.buffer.flush()
-        except (
-            OSError
-        ):  # a terminal or a pipe that was closed: no reason to end the job, or to fail
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
