@@ -385,7 +385,8 @@ def _command_line() -> str:
 
 def _again() -> str:
     """Return the command that goes on, which is not the one that forgets everything."""
-    return shlex.join(["ms-eff", *(word for word in sys.argv[1:] if word != "--fresh")])
+    own = shlex.join(["ms-eff", *(word for word in sys.argv[1:] if word != "--fresh")])
+    return os.environ.get(runtime.COMMAND_VARIABLE, own)  # a worker alone is not its job
 
 
 def _out() -> Console:

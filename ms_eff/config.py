@@ -1,15 +1,14 @@
-"""YAML to a validated config; every error is one line: file, key, value, nearest known key."""
+"""A config, validated; every error is one line: file, key, value, nearest known key."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
-import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
+from ms_eff.config_file import read_raw
 from ms_eff.data.settings import DataSettings
 from ms_eff.errors import ConfigError, UserError, nearest
 from ms_eff.methods.progressive.settings import FamilyConfig
@@ -19,7 +18,14 @@ from ms_eff.runtime import DeviceSettings
 from ms_eff.section import Section
 from ms_eff.train.settings import TrainSettings
 
-__all__ = ["BenchSettings", "Config", "ExportSettings", "load_any", "load_config", "plain"]
+__all__ = [
+    "BenchSettings",
+    "Config",
+    "ExportSettings",
+    "load_any",
+    "load_config",
+    "plain",
+]
 
 
 class BenchSettings(Section):
@@ -128,16 +134,7 @@ def plain(config: Config | FamilyConfig, path: object) -> Config:
 
 def load_any(path: str | Path, overrides: Sequence[str] = ()) -> Config | FamilyConfig:
     """Read a config of either kind, as `load_config`; which it is, its methods say."""
-    path = Path(path)
-    raw = _read(path)
-    if "base" in raw:
-        base_path = path.parent / str(raw.pop("base"))
-        base = _read(base_path)
-        if "base" in base:
-            raise ConfigError(f"{base_path}: 'base' inside a base file; one level only")
-        raw = _merge(base, raw)
-    for override in overrides:
-        _override(raw, override)
+    raw = read_raw(Path(path), overrides)
     methods = raw.get("methods")
     if isinstance(methods, list) and any(
         isinstance(m, dict) and "progressive" in m for m in methods
@@ -147,82 +144,6 @@ def load_any(path: str | Path, overrides: Sequence[str] = ()) -> Config | Family
         except ValidationError as error:
             raise ConfigError(one_line(error, FamilyConfig, str(path), "")) from error
     return _validated(raw, str(path))
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not a text file"
-        near = nearest(path.name, [p.name for p in path.parent.glob("*.yaml")])
-        raise ConfigError(f"{path}: cannot be read: {reason}{near}") from error
-    raw = _parse(text, str(path))
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: a mapping of sections is expected, found {type(raw).__name__}")
-    return raw
-
-
-class _Loader(yaml.SafeLoader):
-    """YAML without its two traps: `1e-3` is a number here, and a key given twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                line = node.start_mark.line + 1
-                raise yaml.YAMLError(f"key '{key}' stands twice in the mapping at line {line}")
-        return super().construct_mapping(node, deep)
-
-
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    "-+0123456789",
-)
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader: builds plain values only
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
-
-
-def _merge(base: dict[str, Any], top: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in top.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
-
-
-def _override(raw: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    if not equals or not key:
-        raise ConfigError(f"override '{override}': expected key=value, as in train.epochs=3")
-    *parents, last = key.split(".")
-    here: dict[str, Any] = raw
-    for i, part in enumerate(parents):
-        if i == 1 and parents[0] == "methods":
-            here = _method_entry(raw["methods"], part)
-        empty: Any = [] if (i, part) == (0, "methods") else {}
-        if here.get(part) is None:
-            here[part] = empty
-        if not isinstance(here[part], type(empty)):
-            raise ConfigError(f"override '{override}': '{part}' holds a value, not a section")
-        here = here[part]
-    if parents == ["methods"]:
-        here = _method_entry(raw["methods"], last)
-    here[last] = _parse(text, f"override '{override}'")
-
-
-def _method_entry(entries: list[dict[str, Any]], name: str) -> dict[str, Any]:
-    """Return the list's item for that method, adding one if it is not there."""
-    for entry in entries:
-        if name in entry:
-            return entry
-    entries.append({name: {}})
-    return entries[-1]
 
 
 def _validated(raw: dict[str, Any], where: str) -> Config:

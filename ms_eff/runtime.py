@@ -6,10 +6,14 @@ and mode, and joins a job that `ascend_scripts/train.sh` or `msrun` started.
 
 from __future__ import annotations
 
+import errno
 import os
 import platform
+import signal
 import socket
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -225,11 +229,13 @@ def _join_job() -> Worker:
     if role is None:
         return Worker()
     if role == "MS_SCHED":
-        _check_port(os.environ.get("MS_SCHED_HOST", "127.0.0.1"), os.environ.get("MS_SCHED_PORT"))
+        host = os.environ.get("MS_SCHED_HOST", "127.0.0.1")
+        _check_port(host, os.environ.get("MS_SCHED_PORT", "8118"))
     import mindspore as ms
     from mindspore.communication import get_group_size, get_rank, init
 
-    init()
+    with _ended_by_sigterm():
+        init()
     worker = Worker(get_rank(), get_group_size())
     ms.set_auto_parallel_context(
         parallel_mode=ms.ParallelMode.DATA_PARALLEL, gradients_mean=True, device_num=worker.size
@@ -237,12 +243,35 @@ def _join_job() -> Worker:
     return worker
 
 
-def _check_port(host: str, port: str | None) -> None:
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the process at once: there is nothing to save yet.
+
+    MindSpore waits for the other workers outside of Python, where a handler would never be called.
+    """
+    before = signal.getsignal(signal.SIGTERM)
+    if before is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _check_port(host: str, port: str) -> None:
+    """Refuse an address that the scheduler, which runs here, cannot listen on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, int(port or 8118)))
+            probe.bind((host, int(port)))
         except OSError as error:
+            if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
+                raise SetupError(
+                    f"--master-addr (msrun's --master_addr): {host} is no address of this host, "
+                    f"where the scheduler is to run ({error.strerror}); give host 0's"
+                ) from error
             raise SetupError(
                 f"--master-port (msrun's --master_port): port {port} of {host} cannot be used "
                 f"({error.strerror}); choose a free one"

@@ -1,4 +1,5 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -107,6 +108,35 @@ def test_a_taken_scheduler_port_is_one_clear_error(monkeypatch):
         monkeypatch.setenv("MS_SCHED_PORT", port)
         with pytest.raises(SetupError, match=f"port {port}.*choose a free one"):
             runtime.setup(DeviceSettings(target="cpu"))
+
+
+def test_an_address_of_another_host_is_one_clear_error(monkeypatch):
+    monkeypatch.setenv("MS_ROLE", "MS_SCHED")
+    monkeypatch.setenv("MS_SCHED_HOST", "192.0.2.1")  # kept for documentation (RFC 5737)
+    with pytest.raises(SetupError, match=r"192\.0\.2\.1 is no address of this host"):
+        runtime.setup(DeviceSettings(target="cpu"))
+
+
+def test_sigterm_ends_a_worker_that_waits_for_the_others(monkeypatch):
+    """MindSpore waits outside of Python, where no handler of Python's is called."""
+    code = (
+        "import ctypes, signal\n"
+        "from ms_eff.runtime import _ended_by_sigterm\n"
+        "signal.signal(signal.SIGTERM, lambda *_: print('saved', flush=True))\n"
+        "with _ended_by_sigterm():\n"
+        "    pass\n"
+        "signal.raise_signal(signal.SIGTERM)\n"
+        "with _ended_by_sigterm():\n"
+        "    print('waits', flush=True)\n"
+        "    while True:\n"
+        "        ctypes.CDLL(None).pause()\n"
+    )
+    worker = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert worker.stdout.readline() == "saved\n"
+    assert worker.stdout.readline() == "waits\n"
+    worker.terminate()
+    worker.communicate(timeout=20)
+    assert worker.returncode == -signal.SIGTERM
 
 
 def test_public_names_load_lazily_and_choose_the_kernels_first():

@@ -11,11 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ms_eff.config import Config, load_any
+from ms_eff.config_file import wished_output
+from ms_eff.errors import ConfigError
 from ms_eff.launch.arguments import PORT, LaunchOptions
+from ms_eff.launch.marks import leave_mark
 from ms_eff.launch.rank_table import check_rank_table
 from ms_eff.runtime import COMMAND_VARIABLE, LOCAL_WORKERS_VARIABLE, DeviceSettings
 
-__all__ = ["Job", "make_job"]
+__all__ = ["Job", "check_cards", "make_job", "tell_others"]
 
 WORKER = Path(__file__).with_name("worker.py")
 ROOT = Path(__file__).parents[2]
@@ -130,7 +133,10 @@ class Job:
 
     @property
     def resume_line(self) -> str:
-        """The command that goes on with this job on this host."""
+        """The command that goes on with this job on this host, from any folder.
+
+        It goes back to this one first: the config may hold paths that start from here, too.
+        """
         o = self.options
         words = [*self.launcher, "--config", str(o.config), "--nproc", str(o.nproc)]
         if o.nnodes > 1:
@@ -149,11 +155,12 @@ class Job:
         for flag, value in given.items():
             words += [flag, str(value)] if value is not None else []
         words += ["--resume", "auto"]
-        return shlex.join(words + (["--", *o.overrides] if o.overrides else []))
+        words += ["--", *o.overrides] if o.overrides else []
+        return f"cd {shlex.quote(os.getcwd())} && {shlex.join(words)}"
 
     def describe(self) -> str:
         """Return what is started and what is set, as lines of a shell script."""
-        lines = ["# set for every worker:"]
+        lines = [f"cd {shlex.quote(os.getcwd())}", "# set for every worker:"]
         lines += [f"export {name}={shlex.quote(v)}" for name, v in self.environment().items()]
         if self.distributed:
             last = self.ranks.stop - 1
@@ -163,6 +170,9 @@ class Job:
             )
             where = "on this host" if self.has_scheduler else f"on {self.options.master_addr}"
             lines.append(f"# scheduler (MS_ROLE=MS_SCHED): {where}, port {self.port}")
+        cores = len(os.sched_getaffinity(0))
+        if self.device.target == "cpu" and self.options.nproc > cores:
+            lines.append(f"# {self.options.nproc} workers share {cores} cores")
         lines += ["# the same job without this script's watch over it:", self.msrun_line]
         lines += [f"# logs: {self.log('rank_R')}", f"# resume: {self.resume_line}"]
         return "\n".join(lines)
@@ -177,6 +187,7 @@ def make_job(options: LaunchOptions, launcher: tuple[str, ...]) -> Job:
     extra = [f"output={options.output}"] if options.output else []
     extra += [f"device.target={options.device}"] if options.device else []
     config = load_any(options.config, [*options.overrides, *extra])
+    check_cards(options.nproc, config.device.target)
     if options.rank_table:
         check_rank_table(options.rank_table, options.nnodes, options.nproc)
     port = options.master_port or (PORT if options.nnodes > 1 else _free_port())
@@ -190,6 +201,30 @@ def make_job(options: LaunchOptions, launcher: tuple[str, ...]) -> Job:
         options.log_dir or config.output / "logs" / now,
         launcher,
     )
+
+
+def check_cards(nproc: int, target: str, devices: Path = Path("/dev")) -> None:
+    """Refuse more workers than this host has cards; where none is found, the workers say so.
+
+    Args:
+        nproc: workers on this host.
+        target: `device.target` of the config.
+        devices: where the driver lists the cards.
+
+    Raises:
+        ConfigError: with the number of cards.
+    """
+    cards = len(list(devices.glob("davinci[0-9]*")))
+    if target in ("auto", "ascend") and 0 < cards < nproc:
+        raise ConfigError(f"--nproc {nproc}: this host has {cards} card(s), one for each worker")
+
+
+def tell_others(options: LaunchOptions, what: str) -> None:
+    """Tell the other hosts that this one cannot begin, if it is known where the job's output is."""
+    extra = [f"output={options.output}"] if options.output else []
+    folder = wished_output(options.config, [*options.overrides, *extra])
+    if options.nnodes > 1 and folder is not None:
+        leave_mark(folder, options.node_rank, what)
 
 
 def _free_port() -> int:

@@ -39,33 +39,35 @@ def check_rank_table(path: Path, hosts: int, per_host: int) -> None:
         )
     ranks: dict[int, str] = {}
     for place, server in enumerate(servers):
-        where = f"server_list[{place}]"
-        devices = _entries(server, "device", f"{path}: {where}")
-        if len(devices) != per_host:
-            raise ConfigError(
-                f"{path}: {where} has {len(devices)} devices, --nproc says {per_host}; {_REMEDY}"
-            )
-        hosts_there = set()
-        for name, rank, card in _ranks(devices, f"{path}: {where}"):
-            if rank in ranks:
-                raise ConfigError(f"{path}: rank_id {rank} stands twice: {ranks[rank]}, {name}")
-            ranks[rank] = name
-            hosts_there.add(rank // per_host)
-            if card != rank % per_host:
-                raise ConfigError(
-                    f"{name}: device_id = {card}, but the worker of rank {rank} gets device "
-                    f"{rank % per_host} of its host; renumber the table"
-                )
-        if len(hosts_there) > 1:
-            raise ConfigError(
-                f"{path}: {where}: its ranks do not follow each other; the workers of host R have "
-                f"the ranks from R x {per_host} on"
-            )
+        _check_server(server, f"{path}: server_list[{place}]", str(path), per_host, ranks)
     missing = set(range(hosts * per_host)) - set(ranks)
     if missing:
         raise ConfigError(
             f"{path}: rank_id {min(missing)} is missing; {hosts * per_host} devices have the "
             f"ranks 0 to {hosts * per_host - 1}"
+        )
+
+
+def _check_server(server: Any, where: str, path: str, per_host: int, ranks: dict[int, str]) -> None:
+    """Check one host's devices, and add their ranks to those found so far."""
+    devices = _entries(server, "device", where)
+    if len(devices) != per_host:
+        raise ConfigError(f"{where} has {len(devices)} devices, --nproc says {per_host}; {_REMEDY}")
+    hosts_there = set()
+    for name, rank, card in _ranks(devices, where):
+        if rank in ranks:
+            raise ConfigError(f"{path}: rank_id {rank} stands twice: {ranks[rank]}, {name}")
+        ranks[rank] = name
+        hosts_there.add(rank // per_host)
+        if card != rank % per_host:
+            raise ConfigError(
+                f"{name}: device_id = {card}, but the worker of rank {rank} gets device "
+                f"{rank % per_host} of its host; renumber the table"
+            )
+    if len(hosts_there) > 1:
+        raise ConfigError(
+            f"{where}: its ranks do not follow each other; the workers of host R have "
+            f"the ranks from R x {per_host} on"
         )
 
 

@@ -10,59 +10,26 @@ import contextlib
 import os
 import re
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
 from typing import BinaryIO
 
+from ms_eff.errors import SetupError
+from ms_eff.launch.beats import Beats
 from ms_eff.launch.job import Job
 from ms_eff.launch.marks import Marks
+from ms_eff.launch.process import Guard, Watched, started
 
 __all__ = ["Supervisor"]
 
 _POLL = 0.1  # seconds between two looks
 _FAREWELL = 10.0  # seconds that the others have once one has failed: a checkpoint in work is kept
-_SCHEDULER = 30.0  # seconds that the scheduler has once the workers are done
+_SCHEDULER = 30.0  # seconds that the scheduler has for other hosts' workers once ours are done
+_LISTEN = 8.0  # seconds in which every other host gives a sign of life
 _STOPPED = (128 + signal.SIGINT, 128 + signal.SIGTERM)
-_TAIL = 20  # lines
 _LOGGED = re.compile(r"\[(DEBUG|INFO|WARNING|ERROR|CRITICAL)\] ")
-
-
-@dataclass
-class Watched:
-    """A process of the job, at the head of a session of its own."""
-
-    name: str
-    process: subprocess.Popen[bytes]
-    log: Path
-
-    @property
-    def code(self) -> int | None:
-        """How it ended, or None."""
-        return self.process.poll()
-
-    def ask(self) -> None:
-        """Send SIGTERM to the process itself, not to those that it has started."""
-        if self.code is None:
-            self.process.terminate()
-
-    def end(self) -> None:
-        """Kill it and all that it has started, and wait."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-    def last_lines(self, count: int = _TAIL) -> list[str]:
-        """Return the end of its log, without empty lines."""
-        try:
-            text = self.log.read_bytes()[-20_000:].decode(errors="replace")
-        except OSError:
-            return []
-        return [line for line in text.splitlines() if line.strip()][-count:]
 
 
 class Supervisor:
@@ -77,39 +44,50 @@ class Supervisor:
         self.workers: list[Watched] = []
         self.scheduler: Watched | None = None
         self.signals: list[int] = []
-        self.marks = Marks(job)
+        self.limit = float(job.options.grace)  # seconds that saving may take
+        o = job.options
+        self.marks = Marks(job.output, o.node_rank, o.nnodes)
+        self.beats = Beats(job)
 
     def run(self) -> int:
-        """Start everything, wait, clean up; return the exit code."""
-        self.job.logs.mkdir(parents=True, exist_ok=True)
+        """Start everything, wait, clean up; return the exit code.
+
+        Raises:
+            SetupError: logs cannot be written.
+        """
+        self._prepare_logs()
+        guard = Guard(self.job.options.grace)
         with self._signals_noted():
             try:
-                self._start()
+                self._start(guard)
                 with self.workers[0].log.open("rb") as log:
                     return self._watch(log)
             finally:
                 for watched in [*self.workers, *filter(None, [self.scheduler])]:
                     watched.end()
+                guard.dismiss()
+                self.beats.end()
 
-    def _start(self) -> None:
+    def _prepare_logs(self) -> None:
+        logs = self.job.logs
+        try:
+            logs.mkdir(parents=True, exist_ok=True)
+            for rank in self.job.ranks:
+                self.job.log(f"rank_{rank}").touch()
+        except OSError as error:
+            raise SetupError(
+                f"--log-dir {logs}: cannot be written: {error.strerror}; give another folder"
+            ) from error
+
+    def _start(self, guard: Guard) -> None:
+        def start(name: str, own: dict[str, str]) -> Watched:
+            environment = {**os.environ, **self.job.environment(), **own}
+            return started(name, self.job.process, environment, self.job.log(name), guard)
+
         if self.job.has_scheduler:
-            self.scheduler = self._started("scheduler", self.job.of_scheduler())
+            self.scheduler = start("scheduler", self.job.of_scheduler())
         for rank in self.job.ranks:
-            self.workers.append(self._started(f"rank_{rank}", self.job.of_worker(rank)))
-
-    def _started(self, name: str, own: dict[str, str]) -> Watched:
-        environment = {**os.environ, **self.job.environment(), **own}
-        log = self.job.log(name)
-        with log.open("wb") as stream:
-            process = subprocess.Popen(
-                self.job.process,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=stream,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        return Watched(name, process, log)
+            self.workers.append(start(f"rank_{rank}", self.job.of_worker(rank)))
 
     # waiting
 
@@ -126,13 +104,20 @@ class Supervisor:
             if deadline is None and (self.signals or any(c in _STOPPED for c in ended)):
                 for worker in self.workers if self.signals else ():
                     worker.ask()
-                deadline = time.monotonic() + self.job.options.grace
+                deadline = time.monotonic() + self.limit
+            if deadline and self.limit > _FAREWELL and self._saves_in_vain():
+                self.limit, deadline = _FAREWELL, time.monotonic() + _FAREWELL
             if len(self.signals) > 1 or (deadline and time.monotonic() > deadline):
                 return self._not_saved()
+            lost = self.beats.look()
             told = self.marks.of_others()
-            if told:
-                return self._leave(told)
+            if lost or told:
+                return self._leave(lost, told)
             time.sleep(_POLL)
+
+    def _saves_in_vain(self) -> bool:
+        """Tell whether a worker has ended outside of training: none can save without the others."""
+        return any(worker.code is not None and not worker.saved for worker in self.workers)
 
     def _first_failed(self, asked: bool) -> Watched | None:
         """Return the process that brings the job down; of several, one that a signal ended."""
@@ -147,13 +132,19 @@ class Supervisor:
 
     def _conclude(self, codes: list[int]) -> int:
         """All workers have ended as they should: done, or stopped."""
-        if self.scheduler is not None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self.scheduler.process.wait(_SCHEDULER)
-        if not any(codes):
-            return 0
+        stopped, saved = any(codes), any(worker.saved for worker in self.workers)
         number = signal.SIGINT if self._is_interrupt(codes) else signal.SIGTERM
-        self._say(f"stopped by {number.name}; resume with: {self.job.resume_line}")
+        if stopped and not saved:  # other hosts' workers wait for ours
+            self.marks.leave(f"stopped by {number.name}")
+        elif self.job.options.nnodes > 1 and self.scheduler is not None:
+            scheduler, asked = self.scheduler, len(self.signals)
+            self._wait_while(
+                lambda: scheduler.code is None and len(self.signals) == asked, _SCHEDULER
+            )
+        if not stopped:
+            return 0
+        how = "" if saved else ", when there was nothing to save"
+        self._say(f"train.sh: stopped by {number.name}{how}; resume with: {self.job.resume_line}")
         return 128 + number
 
     def _is_interrupt(self, codes: list[int]) -> bool:
@@ -164,9 +155,14 @@ class Supervisor:
         lines, code = failed.last_lines(), failed.code or 0
         what = self._verdict(failed, code, lines)
         self.marks.leave(what)
+        before, since = self.beats.taken(), time.monotonic()
         self._end_others()
-        print(f"--- end of {failed.log}", *lines, "---", sep="\n", file=sys.stderr)
-        self._say(f"{what}; log: {failed.log}; resume with: {self.job.resume_line}")
+        if code not in (2, -signal.SIGKILL):  # those two came about here
+            what = self._with_cause(what, before, since)
+        self._say(
+            *(f"--- end of {failed.log}", *lines, "---"),
+            f"train.sh: {what}; log: {failed.log}; resume with: {self.job.resume_line}",
+        )
         return 2 if code == 2 else 1
 
     def _verdict(self, failed: Watched, code: int, lines: list[str]) -> str:
@@ -179,24 +175,49 @@ class Supervisor:
         said = next((line for line in reversed(words) if line.startswith("ms-eff: ")), words[-1])
         return f"{name} failed with code {code}: {said.strip()[:300]}"
 
-    def _leave(self, told: str) -> int:
-        """Another host has given up: this one's workers wait for it in vain."""
+    def _with_cause(self, what: str, before: dict[int, str], since: float) -> str:
+        """Return the verdict behind what is known of other hosts: ours may just follow from it."""
+        silent = self._silent(before, since)
+        told = self.marks.of_others(now=True)
+        absent = None if silent or told else self.beats.absent()
+        found = "; ".join(filter(None, (silent, told, what, absent)))
+        if silent or absent:
+            self.marks.leave(found)
+        return found
+
+    def _leave(self, lost: str | None, told: str | None) -> int:
+        """Another host is gone or has given up: this one's workers wait for it in vain."""
+        if lost:
+            self.marks.leave(lost)
+        before, since = self.beats.taken(), time.monotonic()
         self._end_others()
-        self._say(f"{told}; resume with: {self.job.resume_line}")
+        why = "; ".join(filter(None, (lost or self._silent(before, since), told)))
+        self._say(f"train.sh: {why}; resume with: {self.job.resume_line}")
         return 1
+
+    def _silent(self, before: dict[int, str], since: float) -> str | None:
+        """Give every other host the time for a sign; return which gave none since `before`."""
+        left = since + _LISTEN - time.monotonic()
+        self._wait_while(lambda: self.beats.silent(before) is not None, left)
+        return self.beats.silent(before)
 
     def _end_others(self) -> None:
         for worker in self.workers:
             worker.ask()
-        until = time.monotonic() + _FAREWELL
-        while time.monotonic() < until and any(w.code is None for w in self.workers):
+        self._wait_while(lambda: any(w.code is None for w in self.workers), _FAREWELL)
+
+    def _wait_while(self, busy: Callable[[], bool], seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while busy() and time.monotonic() < until:
+            self.beats.look()
             time.sleep(_POLL)
 
     def _not_saved(self) -> int:
         busy = ", ".join(w.name.replace("_", " ") for w in self.workers if w.code is None)
-        why = "a second signal" if len(self.signals) > 1 else f"{self.job.options.grace} s"
+        why = "a second signal" if len(self.signals) > 1 else f"{self.limit:.0f} s"
+        self.marks.leave(f"stopped, but {busy} had not saved")
         self._say(
-            f"stopped, but {busy} had not saved when {why} ended it; "
+            f"train.sh: stopped, but {busy} had not saved when {why} ended it; "
             f"resume from the last checkpoint with: {self.job.resume_line}"
         )
         return 128 + (self.signals[0] if self.signals else signal.SIGTERM)
@@ -206,7 +227,9 @@ class Supervisor:
         def note(number: int, _frame: object) -> None:
             self.signals.append(number)
 
-        known = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        known = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+        if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN:  # by nohup: the job is to go on
+            known.remove(signal.SIGHUP)
         before = {number: signal.signal(number, note) for number in known}
         try:
             yield
@@ -215,14 +238,15 @@ class Supervisor:
                 signal.signal(number, handler)
 
     @staticmethod
-    def _say(line: str) -> None:
-        print(f"train.sh: {line}", file=sys.stderr, flush=True)
+    def _say(*lines: str) -> None:
+        with contextlib.suppress(OSError):  # a terminal or a pipe that was closed
+            print(*lines, sep="\n", file=sys.stderr, flush=True)
 
 
 def _pass_on(log: BinaryIO) -> None:
     """Show what the first worker has written since the last look."""
     new = log.read()
     if new:
-        with contextlib.suppress(BrokenPipeError):  # nobody looks: no reason to end the job
+        with contextlib.suppress(OSError):  # a closed terminal or pipe is no reason to end the job
             sys.stdout.buffer.write(new)
             sys.stdout.buffer.flush()

@@ -90,6 +90,9 @@ class TrainStep(nn.Cell):
         forward = step.forward if scale is None else scale.scaled(step.forward)
         reduce = _keep if world_size == 1 else nn.DistributedGradReducer(weights, True, world_size)
         self.model = step.model
+        # `gradient` may be a function that closes over it: a kept graph (`graph_cache`) would get
+        # no weights for what only it holds, such as a teacher
+        self.forward = forward
         self.gradient = step.gradient(forward, weights, reduce)
         self.update = Update(optimizer, weights, step.transforms)
         self.scale, self.clip_norm = scale, clip_norm

@@ -7,11 +7,14 @@ import os
 import shlex
 import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
+from ms_eff.errors import ConfigError
 from ms_eff.launch.arguments import LaunchOptions
-from ms_eff.launch.job import make_job
+from ms_eff.launch.job import check_cards, make_job
 from tests.launch.test_rank_table import table
 from tests.launching import ROOT
 
@@ -60,7 +63,8 @@ def test_one_host(call):
     assert words[script + 1 :] == ["train", "my config.yaml", "train.epochs=3", "--device", "cpu"]
     assert "MS_NODE_ID=RANK_ID=0..7, DEVICE_ID=0..7" in done.stdout
     assert "MS_SCHED): on this host" in done.stdout
-    resume = shlex.split(found["MS_EFF_COMMAND"])
+    there, back, *resume = shlex.split(found["MS_EFF_COMMAND"])[1:]
+    assert (Path(there).name, back) == ("a folder", "&&")  # it works from any folder
     expected = [str(SCRIPT), "--config", "my config.yaml", "--nproc", "8", "--device", "cpu"]
     assert resume == [*expected, "--resume", "auto", "--", "train.epochs=3"]
 
@@ -115,3 +119,71 @@ def test_a_family_of_language_models_is_compressed():
     config = ROOT / "configs" / "progressive" / "llama2_7b_ascend.yaml"
     job = make_job(LaunchOptions(config), ("train.sh",))
     assert job.arguments[0] == "compress"
+
+
+def test_a_mistake_on_one_host_is_told_to_the_others(call, tmp_path):
+    """They would wait for it until --timeout."""
+    hosts = ("--nproc", 4, "--nnodes", 2, "--node-rank", 1, "--master-addr", "10.0.0.1")
+    folder = tmp_path / "a folder" / "runs"
+
+    def mark(output: str) -> str:
+        return (folder / output / ".failed-host-1.txt").read_text()
+
+    assert call(*hosts, "--dry-run", "--", "train.epocs=3").returncode == 2
+    assert not folder.exists()
+    assert call(*hosts, "--", "train.epocs=3").returncode == 2
+    assert "unknown key 'train.epocs'" in mark("a b")  # the config's
+    call(*hosts, "--rank-table", "none.json", "--", "output=runs/c")
+    assert mark("c").startswith("none.json: cannot be read")
+    call(*hosts, "--config", "none.yaml", "--output", "runs/d")
+    assert mark("d").startswith("none.yaml: cannot be read")
+    (folder / "logs").touch()
+    call(*hosts, "--output", "runs/e", "--log-dir", "runs/logs")
+    assert "--log-dir runs/logs: cannot be written" in mark("e")
+
+
+def test_one_host_alone_leaves_no_mark(call, tmp_path):
+    assert call("--nproc", 2, "--", "train.epocs=3").returncode == 2
+    assert not (tmp_path / "a folder" / "runs").exists()
+
+
+def test_workers_that_share_cores_are_told(call):
+    cores = len(os.sched_getaffinity(0))
+    said = call("--nproc", cores + 1, "--dry-run", "--device", "cpu").stdout
+    assert f"# {cores + 1} workers share {cores} cores" in said
+    assert " share " not in call("--nproc", cores, "--dry-run", "--device", "cpu").stdout
+
+
+def test_more_workers_than_cards_are_refused(tmp_path):
+    for card in ("davinci0", "davinci1", "davinci_manager"):
+        (tmp_path / card).touch()
+    check_cards(2, "ascend", tmp_path)
+    check_cards(8, "cpu", tmp_path)
+    check_cards(8, "ascend", tmp_path / "no driver")  # a worker says what is missing
+    with pytest.raises(ConfigError, match=r"--nproc 3: this host has 2 card\(s\)"):
+        check_cards(3, "auto", tmp_path)
+
+
+def test_a_signal_before_the_job_starts_is_one_line(tmp_path):
+    ready = tmp_path / "ready"
+    table = tmp_path / "table.json"
+    os.mkfifo(table)  # reading it waits
+    (tmp_path / "c.yaml").write_text(CONFIG)
+    script = (
+        "import sys, pathlib; from ms_eff.launch import __main__ as launch, job\n"
+        "checked = job.check_cards\n"
+        f"job.check_cards = lambda *a: (checked(*a), pathlib.Path({str(ready)!r}).touch())\n"
+        "sys.exit(launch.main(sys.argv[1:]))"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "--config", "c.yaml", "--rank-table", table],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until = time.monotonic() + 60
+    while not ready.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    process.terminate()
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == 143
+    assert said == "train.sh: stopped by SIGTERM before anything was started; call it again\n"

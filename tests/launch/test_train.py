@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shlex
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from ms_eff.launch.guard import started_at
 from tests.launching import ROOT
 
 SCRIPT = ROOT / "ascend_scripts" / "train.sh"
@@ -96,8 +96,8 @@ def test_a_killed_worker_ends_the_job_and_the_printed_command_goes_on(tmp_path):
     step = max(map(int, re.findall(r"step (\d+)/", out)), default=0)
     assert before % 5 == 0
 
-    resume = shlex.split(last.partition("resume with: ")[2])
-    again = call.started(resume)
+    resume = last.partition("resume with: ")[2]
+    again = call.started(["bash", "-c", f"cd / && {resume.replace('&& ', '&& exec ', 1)}"])
     call.wait_for(lambda: call.checkpoints()[-1:] > [before + 5], again)
     again.send_signal(signal.SIGTERM)  # and now as it should be
     out, said = again.communicate(timeout=60)
@@ -129,3 +129,52 @@ def test_two_hosts_train_together_and_one_finishes_what_they_began(tmp_path):
     out, said = alone.communicate(timeout=200)
     assert alone.returncode == 0
     assert "already trained" in out + said
+
+
+@pytest.mark.slow
+def test_four_workers_train_on_one_host(tmp_path):
+    call = Call(tmp_path, epochs=2)
+    job = call.start("--nproc", 4)
+    out, said = job.communicate(timeout=280)
+    assert job.returncode == 0, said
+    results = json.loads((call.folder / "out" / "results.json").read_text())
+    assert results["stages"]["trained"]["curve"][-1]["step"] == 20
+    logs = sorted(path.name for path in (call.folder / "out" / "logs").glob("*/*.log"))
+    assert logs == ["rank_0.log", "rank_1.log", "rank_2.log", "rank_3.log", "scheduler.log"]
+    assert "trained: " in out
+    assert not call.workers(job.pid)
+
+
+@pytest.mark.slow
+def test_a_host_that_waits_for_another_stops_at_once(tmp_path):
+    call = Call(tmp_path, epochs=2)
+    port = 20_000 + os.getpid() % 20_000
+    hosts = ("--nnodes", 2, "--master-addr", "127.0.0.1", "--master-port", port)
+    host = call.start(*hosts, "--node-rank", 0)
+    call.wait_for(lambda: len(call.workers(host.pid)) == 1, host)
+    time.sleep(20)  # until MindSpore waits: nothing tells when
+    host.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    _, said = host.communicate(timeout=60)
+    assert time.monotonic() - asked < 15
+    assert host.returncode == 143
+    assert "stopped by SIGTERM, when there was nothing to save" in said.splitlines()[-1]
+    assert (call.folder / "out" / ".failed-host-0.txt").exists()
+
+
+@pytest.mark.slow
+def test_a_launcher_that_is_killed_lets_its_workers_save(tmp_path):
+    call = Call(tmp_path, epochs=100)
+    job = call.start("--nproc", 2)
+    call.wait_for(lambda: len(call.checkpoints()) > 1, job)
+    workers = call.workers(job.pid)
+    job.kill()
+    job.communicate()
+    until = time.monotonic() + 60
+    while any(started_at(pid) for pid in workers.values()) and time.monotonic() < until:
+        time.sleep(0.1)
+    assert not any(started_at(pid) for pid in workers.values())
+    for log in (call.folder / "out" / "logs").glob("*/rank_*.log"):
+        said = log.read_text()
+        assert "stopped by SIGTERM; saved" in said
+        assert f"{SCRIPT} --config 'my config.yaml' --nproc 2" in said  # the job's, not a worker's

@@ -1,4 +1,4 @@
-"""One process of the test of graphs that are kept: `cached_run.py FOLDER CACHE SEED LR`."""
+"""One process of the tests of kept graphs: `cached_run.py FOLDER CACHE SEED LR [TEACHER]`."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 
 from ms_eff import runtime
+from ms_eff.methods.distillation import Distillation, DistillationSettings
 from ms_eff.train import graph_cache
 from ms_eff.train.graph_cache import fingerprint
 from tests.train.helpers import small_net, trainer, weights
 
 
-def main(folder: Path, kept: Path | None, seed: int, rate: float) -> None:
-    """Train, and write down the weights, and the name of the graph."""
+def main(folder: Path, kept: Path | None, seed: int, rate: float, *teachers: str) -> None:
+    """Train, by a teacher if there is one; write down the weights, and the name of the graph."""
     runtime.setup(runtime.DeviceSettings(target="cpu"))
     names = []
 
@@ -23,12 +24,13 @@ def main(folder: Path, kept: Path | None, seed: int, rate: float) -> None:
         return names[-1]
 
     graph_cache.fingerprint = noted
-    run = trainer(folder, small_net(seed), epochs=1, lr=rate, momentum=rate)
+    methods = [Distillation(DistillationSettings(kind="vanilla", teacher=t)) for t in teachers]
+    run = trainer(folder, small_net(seed), methods, epochs=1, lr=rate, momentum=rate)
     run.cache = kept
     run.fit()
     np.savez(folder / "found.npz", name=np.array(names), **weights(run.model))
 
 
 if __name__ == "__main__":
-    where, kept = Path(sys.argv[1]), Path(sys.argv[2])
-    main(where, kept if sys.argv[2] != "-" else None, int(sys.argv[3]), float(sys.argv[4]))
+    where, kept = Path(sys.argv[1]), None if sys.argv[2] == "-" else Path(sys.argv[2])
+    main(where, kept, int(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from ms_eff.errors import SetupError
 from ms_eff.train import graph_cache
 from ms_eff.train.graph_cache import fingerprint, kept_graph
 from tests.launching import ROOT
+from tests.methods.distillation.problems import saved
 from tests.train.helpers import small_net
 
 SCRIPT = Path(__file__).with_name("cached_run.py")
@@ -56,27 +58,53 @@ def test_sinking_and_keeping_exclude_each_other():
         Config(**blocks, device={"cache": "kept"}, train={"sink": True})
 
 
+def run(folder: Path, kept: str, *words: object) -> tuple[dict[str, np.ndarray], bool]:
+    """Train in a process of its own; return what it found, and whether it took a kept graph."""
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, SCRIPT, folder, kept, *map(str, words)], cwd=folder.parent,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "GLOG_v": "2"}, check=True,
+        capture_output=True, text=True, timeout=180,
+    )  # fmt: skip
+    loaded = "Use the compilation cache" in done.stdout + done.stderr
+    return dict(np.load(folder / "found.npz")), loaded
+
+
+def assert_equal(found: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> None:
+    for name, array in found.items():
+        if name != "name":  # of the graph
+            np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
 @pytest.mark.slow
 def test_another_process_trains_the_same_with_a_kept_graph(tmp_path):
-    def run(name: str, kept: str, seed: int, rate: float) -> tuple[dict[str, np.ndarray], str]:
-        folder = tmp_path / name
-        folder.mkdir()
-        done = subprocess.run(
-            [sys.executable, SCRIPT, folder, kept, str(seed), str(rate)], cwd=tmp_path,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "GLOG_v": "2"}, check=True,
-            capture_output=True, text=True, timeout=120,
-        )  # fmt: skip
-        return dict(np.load(folder / "found.npz")), done.stdout + done.stderr
-
-    kept, loaded = str(tmp_path / "kept"), "Use the compilation cache"
-    first, said = run("first", kept, 0, 0.05)
-    assert loaded not in said
-    second, said = run("second", kept, 1, 0.05)
-    assert loaded in said
-    plain, _ = run("plain", "-", 1, 0.05)
-    assert second.pop("name").tolist() == first["name"].tolist()
-    for name, array in second.items():
-        np.testing.assert_array_equal(array, plain[name], err_msg=name)
-    _, said = run("other", kept, 1, 0.03)  # a number of the graph's
-    assert loaded not in said
+    kept = str(tmp_path / "kept")
+    first, loaded = run(tmp_path / "first", kept, 0, 0.05)
+    assert not loaded
+    second, loaded = run(tmp_path / "second", kept, 1, 0.05)
+    assert loaded
+    plain, _ = run(tmp_path / "plain", "-", 1, 0.05)
+    assert second["name"].tolist() == first["name"].tolist()
+    assert_equal(second, plain)
+    _, loaded = run(tmp_path / "other", kept, 1, 0.03)  # a number of the graph's
+    assert not loaded
     assert len(list((tmp_path / "kept").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_a_kept_graph_is_taught_by_the_teacher_of_today(tmp_path):
+    """The settings name a folder; what lies there may be another network than it was."""
+    kept, teacher = str(tmp_path / "kept"), tmp_path / "teacher"
+    saved(teacher, "vit", seed=7)
+    first, _ = run(tmp_path / "first", kept, 0, 0.05, teacher)
+    shutil.rmtree(teacher)
+    saved(teacher, "vit", seed=8)
+    second, loaded = run(tmp_path / "second", kept, 0, 0.05, teacher)
+    assert loaded  # the values of weights are no part of a graph
+    plain, _ = run(tmp_path / "plain", "-", 0, 0.05, teacher)
+    assert_equal(second, plain)
+    assert any((second[name] != first[name]).any() for name in second)
+    shutil.rmtree(teacher)
+    saved(teacher, "vit", seed=8, depth=2)
+    _, loaded = run(tmp_path / "deeper", kept, 0, 0.05, teacher)
+    assert not loaded

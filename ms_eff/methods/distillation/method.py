@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 from mindspore import Parameter, nn
 
-from ms_eff.errors import ConfigError
+from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.methods.base import EpochEnd, Method, ModelContext, RunStart, StepBegin
 from ms_eff.methods.distillation.kinds import TEACHING, Kind, Smoothed, check_epochs, needed
 from ms_eff.methods.distillation.settings import DENSE, DistillationSettings
@@ -20,6 +20,7 @@ from ms_eff.methods.distillation.teacher import (
     check_same,
     find_teacher,
     require,
+    signature,
 )
 from ms_eff.section import Section
 from ms_eff.train import checkpoint
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from ms_eff.train.step import Step
 
 __all__ = ["Distillation"]
+
+_TAUGHT_BY = "taught_by"
 
 
 class Distillation(Method):
@@ -47,6 +50,7 @@ class Distillation(Method):
     def __init__(self, settings: Section, seed: int = 0) -> None:
         super().__init__(settings, seed)
         self._kind: Kind | None = None
+        self._signature: np.ndarray | None = None  # of the teacher
 
     def excludes(self) -> Sequence[str]:
         """MATE draws for whole batches, which meta-learning divides."""
@@ -138,11 +142,23 @@ class Distillation(Method):
         }
 
     def state(self) -> dict[str, np.ndarray]:
-        """Return what the kind remembers."""
-        return self._started.state()
+        """Return what the kind remembers, and who the teacher is."""
+        own = {} if self._signature is None else {_TAUGHT_BY: self._signature}
+        return {**self._started.state(), **own}
 
     def load_state(self, state: dict[str, np.ndarray]) -> None:
-        """Take it back."""
+        """Take it back.
+
+        Raises:
+            CheckpointError: the teacher is not the one that the run began with.
+        """
+        before, own = state.get(_TAUGHT_BY), self._signature
+        if before is not None and own is not None and not np.array_equal(before, own):
+            raise CheckpointError(
+                f"methods.distillation.teacher = {self.settings.teacher or DENSE}: holds another "
+                "network than when this run began; bring that one back, choose another "
+                "output=FOLDER, or --fresh to start over"
+            )
         self._started.load_state(state)
 
     @property
@@ -164,6 +180,7 @@ class Distillation(Method):
 
     def _teacher(self, run: RunStart) -> Teacher:
         found = checkpoint.read(find_teacher(self._teacher_path()))
+        self._signature = signature(found.weights)
         network = checkpoint.rebuild(found)
         check_pair(
             run.model,

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mindspore import Tensor, nn
 
 from ms_eff.errors import CheckpointError, ConfigError, PlanError
 from ms_eff.results import read_results
 from ms_eff.train import checkpoint
 
-__all__ = ["Teacher", "check_pair", "check_same", "find_teacher", "require"]
+__all__ = ["Teacher", "check_pair", "check_same", "find_teacher", "require", "signature"]
 
 _PREFIX = "teacher."
 # the method's key, for errors
@@ -77,6 +79,21 @@ def find_teacher(path: str | Path) -> Path:
         f"{_KEY}.teacher = {path}: no network here; give the folder of a checkpoint, or the output "
         "folder of a finished run"
     )
+
+
+def signature(weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return 32 numbers, uint8, that no other network's weights have: a SHA-256.
+
+    >>> one, other = ({"w": np.zeros(2)}, {"w": np.ones(2)})
+    >>> bool((signature(one) == signature(other)).all())
+    False
+    """
+    sha = hashlib.sha256()
+    for name in sorted(weights):
+        array = np.ascontiguousarray(weights[name])
+        sha.update(f"{name} {array.shape} {array.dtype} ".encode())
+        sha.update(array.data)
+    return np.frombuffer(sha.digest(), np.uint8)
 
 
 def _is_run(path: Path) -> bool:

@@ -86,6 +86,26 @@ def test_a_student_comes_to_agree_with_its_teacher_and_keeps_nothing_of_it(place
     assert taught.report["kind"] == "vanilla"
 
 
+def test_a_run_is_not_gone_on_with_by_another_teacher(tmp_path):
+    """The settings name a folder; what lies there may be another network than it was."""
+    folder = tmp_path / "teacher"
+
+    def run(seed, at):
+        saved(folder, "vit", seed=seed)
+        stop = StopAt(Section())
+        stop.at = at
+        return _pictures(tmp_path / "run", method(teacher=str(folder)), None, stop, epochs=1)
+
+    with pytest.raises(Interrupted):
+        run(7, 1).fit()
+    with pytest.raises(CheckpointError, match=r"teacher = .*: holds another network than when"):
+        run(8, -1).fit()
+    resumed = run(7, 2)
+    with pytest.raises(Interrupted):
+        resumed.fit()
+    assert resumed.progress.step == 2
+
+
 def test_annealing_has_two_graphs_the_second_without_a_teacher_and_resumes(place, tmp_path):
     def again():
         return method("annealing", teacher=str(place / "vit"), max_temperature=2)
