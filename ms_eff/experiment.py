@@ -356,7 +356,7 @@ class Experiment:
         """Mark the folder as made with these settings; from here on it holds something."""
         record, settings = self._record()
         if self.worker.rank == 0:
-            with replacing(record, SetupError) as path:
+            with replacing(record, SetupError, parents=True) as path:
                 path.write_text(json.dumps(settings, indent=1), encoding="utf-8")
 
 

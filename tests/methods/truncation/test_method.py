@@ -25,7 +25,6 @@ def _job(folder, *methods, epochs: int = 2) -> Experiment:
         train={"epochs": epochs},
         methods=methods,
     )
-    folder.mkdir()
     return Experiment(config, "test", Console(file=io.StringIO()))
 
 
