@@ -20,7 +20,7 @@ from mindspore import Parameter, Tensor, nn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ms_eff.errors import CheckpointError, nearest
+from ms_eff.errors import CheckpointError, UserError, first_line, nearest
 from ms_eff.files import flush, read_json
 
 __all__ = ["Checkpoint", "assign", "read", "rebuild", "save"]
@@ -131,19 +131,42 @@ def assign(cell: nn.Cell, weights: Mapping[str, np.ndarray], source: object) -> 
         parameter.set_data(Tensor(weights[name]))
 
 
+# what foreign values make builders raise; errors of ours (UserError) pass as they are
+_ODD = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError)
+
+
 def rebuild(source: str | Path | Checkpoint) -> nn.Cell:
-    """Build the network a checkpoint describes (model, then each plan) and load its weights."""
+    """Build the network a checkpoint describes (model, then each plan) and load its weights.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, or describes no network that can be built.
+    """
+    checkpoint = source if isinstance(source, Checkpoint) else read(source)
+    try:
+        cell = _described(checkpoint.state)
+    except UserError:
+        raise
+    except (*_ODD, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path / STATE}: describes no network that can be built "
+            f"({first_line(error)}); {_instead(checkpoint.path)}"
+        ) from error
+    if cell is None:
+        raise CheckpointError(f"{checkpoint.path / STATE}: holds no model description")
+    assign(cell, checkpoint.weights, checkpoint.path)
+    return cell
+
+
+def _described(state: Mapping[str, Any]) -> nn.Cell | None:
     from ms_eff import models
     from ms_eff.methods.registry import method_class
 
-    checkpoint = source if isinstance(source, Checkpoint) else read(source)
-    described = checkpoint.state.get("model")
+    described = state.get("model")
     if not described:
-        raise CheckpointError(f"{checkpoint.path / STATE}: holds no model description")
+        return None
     cell = models.build(described["name"], **described["args"])
-    for entry in checkpoint.state.get("plans", []):
+    for entry in state.get("plans", []):
         cell = method_class(entry["method"]).rebuild(cell, entry["plan"])
-    assign(cell, checkpoint.weights, checkpoint.path)
     return cell
 
 

@@ -20,4 +20,5 @@ Here lies what crosses several parts or had no test. The others are with the par
 | a results folder that cannot be written | train/test_interrupt, test_cli, test_disk |
 | a clock that goes backwards | test_runs |
 | files that hold code | test_malice; .pth that torch wrote: models/test_formats |
+| any other bad input: generated configs, plans, checkpoints, files | test_generated |
 """
