@@ -172,7 +172,10 @@ def _described(state: Mapping[str, Any]) -> nn.Cell | None:
 
 def _state(file: Path) -> dict[str, Any]:
     """Return what a state file holds, its own sum verified and taken out."""
-    state = read_json(file, CheckpointError)
+    try:
+        state = read_json(file, CheckpointError)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {_instead(file.parent)}") from error
     form = state.get("format") if isinstance(state, dict) else None
     if form not in (FORMAT, _WITHOUT_OWN_SUM):
         raise CheckpointError(f"{file}: format {form} is not the {FORMAT} of this ms_eff")
