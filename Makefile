@@ -1,4 +1,4 @@
-# demo · test · cross-check · bench · lint; each makes .venv when it is missing.
+# demo · test · nightly · cross-check · bench · lint; each makes .venv when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 # a file stays with one worker, so that what its fixtures compile is compiled once
@@ -17,9 +17,15 @@ SST2 ?= data/sst2
 MINILM ?= minilm
 DISTILLATION := results/distillation_sst2
 
+<<<<<<< HEAD
 .PHONY: demo test test-all lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
 	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-distillation \
 	bench-cleaning bench-cleaning-effect guard docs lint clean
+=======
+.PHONY: demo test test-all nightly lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
+	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-cleaning \
+	bench-cleaning-effect lint clean
+>>>>>>> every
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -33,6 +39,10 @@ test: .venv/.ready-dev
 
 test-all: .venv/.ready-dev
 	$(BIN)/python -m pytest $(WORKERS)
+
+# every test, and ten times as many generated bad inputs, other ones each time
+nightly: .venv/.ready-dev
+	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest $(WORKERS)
 
 cross-check: .venv/.ready-dev
 	$(BIN)/python -m cross_check run --results results/cross_check.json

@@ -59,6 +59,7 @@ setup(
             "pytest-timeout",
             "pytest-xdist",  # two workers halve the suite on two cores
             "pytest-cov",
+            "hypothesis>=6.100",  # generates bad inputs
             "tensorly>=0.9",  # an independent Tucker
             "ruff",
             "mypy",

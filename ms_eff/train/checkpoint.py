@@ -20,7 +20,7 @@ from mindspore import Parameter, Tensor, nn
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from ms_eff.errors import CheckpointError, nearest
+from ms_eff.errors import CheckpointError, UserError, first_line, nearest
 from ms_eff.files import flush, read_json
 
 __all__ = ["Checkpoint", "assign", "read", "rebuild", "save"]
@@ -131,29 +131,56 @@ def assign(cell: nn.Cell, weights: Mapping[str, np.ndarray], source: object) -> 
         parameter.set_data(Tensor(weights[name]))
 
 
-def rebuild(source: str | Path | Checkpoint) -> nn.Cell:
-    """Build the network a checkpoint describes (model, then each plan) and load its weights."""
-    from ms_eff import models
-    from ms_eff.methods.registry import method_class
-    from ms_eff.models.hf_names import from_hf
+# what foreign values make builders raise; errors of ours (UserError) pass as they are
+_ODD = (ArithmeticError, AttributeError, LookupError, MemoryError, RuntimeError, TypeError)
 
+
+def rebuild(source: str | Path | Checkpoint) -> nn.Cell:
+    """Build the network a checkpoint describes (model, then each plan) and load its weights.
+
+    Raises:
+        UserError: the checkpoint is missing, damaged, or describes no network that can be built.
+    """
     checkpoint = source if isinstance(source, Checkpoint) else read(source)
-    described = checkpoint.state.get("model")
-    if not described:
+    try:
+        cell = _described(checkpoint.state)
+    except UserError:
+        raise
+    except (*_ODD, ValueError) as error:
+        raise CheckpointError(
+            f"{checkpoint.path / STATE}: describes no network that can be built "
+            f"({first_line(error)}); {_instead(checkpoint.path)}"
+        ) from error
+    if cell is None:
         raise CheckpointError(f"{checkpoint.path / STATE}: holds no model description")
-    cell = models.build(described["name"], **described["args"])
-    for entry in checkpoint.state.get("plans", []):
-        cell = method_class(entry["method"]).rebuild(cell, entry["plan"])
     weights = checkpoint.weights
     if checkpoint.state.get("naming") == "hf":
-        weights = from_hf(weights, described["name"])
+        from ms_eff.models.hf_names import from_hf
+
+        weights = from_hf(weights, checkpoint.state["model"]["name"])
     assign(cell, weights, checkpoint.path)
+    return cell
+
+
+def _described(state: Mapping[str, Any]) -> nn.Cell | None:
+    from ms_eff import models
+    from ms_eff.methods.registry import method_class
+
+    described = state.get("model")
+    if not described:
+        return None
+    cell = models.build(described["name"], **described["args"])
+    for entry in state.get("plans", []):
+        cell = method_class(entry["method"]).rebuild(cell, entry["plan"])
     return cell
 
 
 def _state(file: Path) -> dict[str, Any]:
     """Return what a state file holds, its own sum verified and taken out."""
-    state = read_json(file, CheckpointError)
+    try:
+        state = read_json(file, CheckpointError)
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; {_instead(file.parent)}") from error
     form = state.get("format") if isinstance(state, dict) else None
     if form not in (FORMAT, _WITHOUT_OWN_SUM):
         raise CheckpointError(f"{file}: format {form} is not the {FORMAT} of this ms_eff")

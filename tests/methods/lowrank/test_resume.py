@@ -29,6 +29,7 @@ def run(folder: Path, network: nn.Cell, method: LowRank, stop: StopAt):
     return trainer(folder, net=network, methods=(method, stop), **options)
 
 
+@pytest.mark.slow  # as every method in tests/test_every_method.py
 @pytest.mark.parametrize(
     "wishes",
     [

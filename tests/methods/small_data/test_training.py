@@ -1,4 +1,4 @@
-"""The methods in whole runs: together, resumed, refused."""
+"""The methods in whole runs: together, resumed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ import pytest
 
 from ms_eff import models
 from ms_eff.deploy.export import export
-from ms_eff.errors import ConfigError
 from ms_eff.methods.base import Method, ModelContext
-from ms_eff.methods.registry import check_conflicts, method_class, settings_class
+from ms_eff.methods.registry import method_class, settings_class
 from ms_eff.section import Section
 from ms_eff.train.interrupt import Interrupted
 from tests.train.helpers import small_feed, trainer, weights
@@ -72,9 +71,3 @@ def test_all_together_resume_to_the_same_weights_and_are_exported(tmp_path) -> N
         np.testing.assert_array_equal(found[name], array, err_msg=name)
     for format in ("mindir", "onnx"):
         export(again.model, tmp_path / f"net.{format}", (2, 3, 16, 16))
-
-
-def test_methods_that_cannot_be_combined_are_refused_with_both_names() -> None:
-    with pytest.raises(ConfigError, match="'sam' and 'meta_learning' cannot be combined"):
-        check_conflicts(_methods(sam={}, meta_learning={}))
-    check_conflicts(_methods(sam={}, gradient_centralization={}, patch_whitening={}))

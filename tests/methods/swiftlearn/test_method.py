@@ -183,7 +183,8 @@ def test_a_dropped_sample_that_moves_most_comes_back_at_the_next_reevaluation_on
 
 @pytest.mark.parametrize(
     ("policy", "settings", "at"),
-    [("sample", {"reevaluate_every": 1, "selection": "sample"}, 9),
+    [pytest.param("sample", {"reevaluate_every": 1, "selection": "sample"}, 9,
+                  marks=pytest.mark.slow),
      ("infobatch", {"policy": "infobatch"}, 13)],  # within an epoch on a share
 )  # fmt: skip
 def test_a_stopped_run_resumes_bit_for_bit(runs, tmp_path, policy, settings, at):
