@@ -17,15 +17,9 @@ SST2 ?= data/sst2
 MINILM ?= minilm
 DISTILLATION := results/distillation_sst2
 
-<<<<<<< HEAD
-.PHONY: demo test test-all lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
-	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-distillation \
-	bench-cleaning bench-cleaning-effect guard docs lint clean
-=======
-.PHONY: demo test test-all nightly lite lite-check cross-check bench bench-lowrank bench-lowrank-accuracy \
-	bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 bench-cleaning \
-	bench-cleaning-effect lint clean
->>>>>>> every
+.PHONY: demo test test-all nightly lite lite-check cross-check bench bench-lowrank \
+	bench-lowrank-accuracy bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 \
+	bench-distillation bench-cleaning bench-cleaning-effect guard docs lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -43,6 +37,7 @@ test-all: .venv/.ready-dev
 # every test, and ten times as many generated bad inputs, other ones each time
 nightly: .venv/.ready-dev
 	HYPOTHESIS_PROFILE=nightly $(BIN)/python -m pytest $(WORKERS)
+	$(MAKE) guard
 
 cross-check: .venv/.ready-dev
 	$(BIN)/python -m cross_check run --results results/cross_check.json

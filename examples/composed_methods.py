@@ -17,16 +17,16 @@ seed: 0
 model: {{name: resnet9, form: competition, width: 8}}
 data: {{name: digits, image_size: 16, batch_size: 32, augment: crop_flip, cutout: 4}}
 train:
-  epochs: 4
+  epochs: 30
   optimizer: momentum
   nesterov: true
-  lr: 0.1
+  lr: 0.4
   schedule: peak
   label_smoothing: 0.1
 methods:
   - patch_whitening: {{patch: 2, both_signs: true}}     # another first layer, made from the images
   - lowrank: {{ratio: 1.5, exclude: ["prep.*"]}}        # other convolutions
-  - swiftlearn: {{keep: 0.5, warmup_epochs: 2}}         # other samples
+  - swiftlearn: {{keep: 0.5, warmup_epochs: 10}}         # other samples
   - sam: {{rho: 0.05}}                                  # another gradient
   - gradient_centralization: {{}}                       # and another one from it
 """
@@ -43,7 +43,7 @@ def main(folder: Path) -> None:
     for stage, found in results.stages.items():
         print(f"{stage}: accuracy {found['accuracy']:.3f}, {found['params']:,} parameters")
     chosen = results.methods["swiftlearn"]
-    print(f"samples trained on: {chosen['samples_trained']} of {4 * 640}")
+    print(f"samples trained on: {chosen['samples_trained']} of {30 * 640}")
 
 
 if __name__ == "__main__":
