@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shlex
 import sys
@@ -17,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ms_eff import runtime
-from ms_eff.errors import ConfigError, UserError, VerificationError, first_line
+from ms_eff.errors import ConfigError, UserError, VerificationError, first_line, system_refusal
 from ms_eff.train.interrupt import (
     Interrupted,
     Stopped,
@@ -398,17 +397,6 @@ def _fail(message: str, code: int) -> NoReturn:
     raise SystemExit(code)
 
 
-# what no check can foresee: refusals of the system in the middle of the work, and their remedies
-_ROOM = "free space, or choose another output=FOLDER; the same command goes on"
-_PLACE = "check the path and its permissions, or choose another output=FOLDER"
-_OF_THE_SYSTEM: dict[int | None, str] = {
-    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
-    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR), _PLACE),
-    errno.EIO: "check the disk; the same command goes on",
-    errno.EMFILE: "allow more open files (ulimit -n), or set fewer data.workers",
-}
-
-
 def main() -> None:
     """Run the command line; a user's mistake is one line and exit code 2."""
     own_signals()
@@ -427,8 +415,7 @@ def main() -> None:
     except Exception as error:
         if debug:
             traceback.print_exc()
-        if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
-            what = f"{error.filename or 'a file'}: {error.strerror}"
-            _fail(f"{what}; {_OF_THE_SYSTEM[error.errno]}", 2)
+        if refused := system_refusal(error):
+            _fail(refused, 2)
         what = f"{type(error).__name__}: {first_line(error)}"
         _fail(f"internal error: {what} (run again with --debug for the traceback)", 1)

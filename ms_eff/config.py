@@ -195,7 +195,8 @@ def one_line(error: ValidationError, model: type[BaseModel], where: str, prefix:
     if wrong := {e["loc"][1:] for e in found if e["loc"][:1] == ("train",)}:
         # what `pretrain` inherits is wrong twice; the user wrote it in `train`
         found = [e for e in found if e["loc"][:1] != ("pretrain",) or e["loc"][1:] not in wrong]
-    first = found[0]
+    # a misspelt key is also missing: its own name says more
+    first = min(found, key=lambda e: e["type"] != "extra_forbidden")
     location = [str(part) for part in first["loc"]]
     key = prefix + ".".join(location)
     more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""

@@ -7,6 +7,7 @@ line prints it as one line and exits with 2. `VerificationError` is a failure of
 from __future__ import annotations
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 __all__ = [
@@ -20,7 +21,18 @@ __all__ = [
     "VerificationError",
     "first_line",
     "nearest",
+    "system_refusal",
 ]
+
+# refusals of the system that no check can foresee, in the middle of the work, and their remedies
+_ROOM = "free space, or choose another output=FOLDER; the same command goes on"
+_PLACE = "check the path and its permissions, or choose another output=FOLDER"
+_OF_THE_SYSTEM: dict[int | None, str] = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), _ROOM),
+    **dict.fromkeys((errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR), _PLACE),
+    errno.EIO: "check the disk; the same command goes on",
+    errno.EMFILE: "allow more open files (ulimit -n), or set fewer data.workers",
+}
 
 
 class UserError(ValueError):
@@ -75,3 +87,15 @@ def first_line(error: BaseException) -> str:
     """
     lines = (line.strip() for line in str(error).split("\n"))
     return next((line for line in lines if line.strip("- ")), "no message")
+
+
+def system_refusal(error: BaseException) -> str | None:
+    """Return what the system refused and what to do, or None for an error that is none of those.
+
+    >>> system_refusal(OSError(errno.EIO, "Input/output error", "a.txt"))
+    'a.txt: Input/output error; check the disk; the same command goes on'
+    >>> system_refusal(TypeError("x"))
+    """
+    if not isinstance(error, OSError) or error.errno not in _OF_THE_SYSTEM:
+        return None
+    return f"{error.filename or 'a file'}: {error.strerror}; {_OF_THE_SYSTEM[error.errno]}"

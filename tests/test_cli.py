@@ -220,8 +220,26 @@ def test_list_and_doctor_answer(call):
         assert name in said
     code, said, _ = call("doctor")
     assert code == 0
-    for part in ("mindspore", "2.9.0", "ONEDNN_MAX_CPU_ISA", "Ascend"):
+    for part in ("mindspore", "2.9.0", "kernels: ", "Ascend"):
         assert part in said
+
+
+@pytest.mark.parametrize(
+    ("given", "avx512", "said"),
+    [
+        (None, True, "ms-eff sets ONEDNN_MAX_CPU_ISA=AVX2 for its runs"),
+        (None, False, "no AVX-512, so oneDNN's convolutions are fast"),
+        ("AVX512_CORE", True, "ONEDNN_MAX_CPU_ISA=AVX512_CORE is set in your environment"),
+    ],
+)
+def test_the_doctor_knows_the_kernels_of_this_cpu(call, monkeypatch, given, avx512, said):
+    monkeypatch.setattr("ms_eff.runtime.cpu_has_avx512", lambda: avx512)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
+    if given:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", given)
+    code, answer, _ = call("doctor")
+    assert code == 0
+    assert said in " ".join(answer.split())
 
 
 def test_a_failure_of_ours_is_exit_1_with_a_traceback_on_demand(call, monkeypatch):

@@ -74,7 +74,7 @@ def read_block(values: Mapping[str, Any] | None) -> MindFormersSettings | None:
 
     >>> read_block({"plam": "members/1.25"})
     Traceback (most recent call last):
-    ms_eff.errors.ConfigError: ms_eff: key 'plan' is missing (and 1 more)
+    ms_eff.errors.ConfigError: ms_eff: unknown key 'plam' (did you mean 'plan'?) (and 1 more)
     >>> read_block({"plan": "members/1.25", "freeze": "static"}).freeze.start
     'outer'
     """

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.models.llamas import saved_lively
+
 TINY = {"vocab_size": 64, "n_embd": 24, "n_layer": 2, "n_head": 3, "n_positions": 32}
 
 
@@ -20,10 +22,4 @@ def save_hf_gpt2(folder: Path, shards: str = "1GB", **changes: Any) -> Any:
     config = transformers.GPT2Config(
         **{**TINY, **dropped, **ends, "initializer_range": 0.3, **changes}
     )
-    model = transformers.GPT2LMHeadModel(config).eval()
-    with torch.no_grad():  # norms of ones and biases of zeros would hide mistakes
-        for parameter in model.parameters():
-            if parameter.ndim == 1:
-                parameter.add_(torch.randn_like(parameter) * 0.2)
-    model.save_pretrained(folder, max_shard_size=shards)
-    return model
+    return saved_lively(transformers.GPT2LMHeadModel(config), folder, shards)

@@ -29,9 +29,15 @@ def save_hf(folder: Path, shards: str = "1GB", **changes: Any) -> Any:
     transformers = pytest.importorskip("transformers")
     torch.manual_seed(0)
     config = transformers.LlamaConfig(**{**TINY, "tie_word_embeddings": True, **changes})
-    model = transformers.LlamaForCausalLM(config).eval()
+    return saved_lively(transformers.LlamaForCausalLM(config), folder, shards)
+
+
+def saved_lively(model: Any, folder: Path, shards: str) -> Any:
+    """Save a network of `transformers`, its norms and biases moved, and return it."""
+    import torch
+
     with torch.no_grad():  # norms of ones and biases of zeros would hide mistakes
-        for parameter in model.parameters():
+        for parameter in model.eval().parameters():
             if parameter.ndim == 1:
                 parameter.add_(torch.randn_like(parameter) * 0.2)
     model.save_pretrained(folder, max_shard_size=shards)
