@@ -74,9 +74,11 @@ bench-small-data: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.report.small_data $(SMALL_DATA)
 	$(BIN)/python -m ms_eff.bench.resnet9_speed
 
-# on a machine with nothing else to do; called again, it goes on where it stopped
+# on a machine with nothing else to do while it times; called again, it goes on where it stopped
 bench-video: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.video_speed; speed=$$?; \
+	$(BIN)/python -m ms_eff.bench.video_speed --model eco_lite_small --image 32 --width 12 \
+		--output results/video_speed_small.json && \
 	$(BIN)/python -m ms_eff.bench.video_accuracy --data $(DATA) && exit $$speed
 
 # about an hour on two cores; called again, it goes on where it stopped

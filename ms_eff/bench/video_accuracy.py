@@ -2,7 +2,8 @@
 
 `python -m ms_eff.bench.video_accuracy --data PATH` trains `eco_lite_small` from scratch for every
 task, seed and variant of a size, as ordinary runs (`Experiment`). Each finished row is saved at
-once; the same command goes on where it stopped, and prints the table.
+once; the same command goes on where it stopped, and prints the table. Speeds in it are those that
+`ms_eff.bench.video_speed` recorded of the same network, so that other work may run beside this.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ms_eff.bench.accuracy_runs import call, changed_size, measure_missing
-from ms_eff.bench.rows import Rows
+from ms_eff.bench.rows import Rows, read_rows
 from ms_eff.bench.video_sizes import KIND, SIZES, Case, Size, cases, make_config
+from ms_eff.bench.video_speed import KIND as SPEED
 from ms_eff.bench.video_tables import accuracy_lines, accuracy_verdicts
 from ms_eff.train.interrupt import own_signals
 
@@ -28,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["main", "measure", "run"]
 
 _MODULE = "ms_eff.bench.video_accuracy"
-_WARMUP, _RUNS = 3, 10  # of a forward of one clip
 
 
 def run(
@@ -71,8 +72,7 @@ def run(
 def measure(
     case: Case, size: Size, data: Mapping[str, Any], work: Path, console: Console | None = None
 ) -> dict[str, Any]:
-    """Train one row's network, time its forward of one clip; return the row."""
-    from ms_eff.bench import latency
+    """Train one row's network and return the row."""
     from ms_eff.experiment import Experiment
 
     folder = work / case.folder
@@ -81,11 +81,6 @@ def measure(
     done = Experiment(make_config(case, size, data, folder), f"python -m {_MODULE}", console)
     found = done.train().stages["trained"]
     seconds = time.perf_counter() - began
-    network = dict(done.saved_models())["trained"]
-    shape = (1, *done.input_shape)
-    taken = latency.measure(
-        {"": network}, shape, kinds=("forward",), warmup=_WARMUP, runs=_RUNS
-    )[""]["forward"]  # fmt: skip
     return {
         "task": case.task,
         "seed": case.seed,
@@ -97,7 +92,6 @@ def measure(
         "test_clips": found["samples"],
         "params": found["params"],
         "macs": found["macs"],
-        "fps": shape[1] * taken["throughput_per_s"],
         "seconds": round(seconds, 1),
     }
 
@@ -118,8 +112,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def job(console: Console) -> None:
         size = changed_size(SIZES[options.size], changes)
+        speeds = read_rows(options.speed, SPEED)["rows"] if options.speed.exists() else []
         rows = run(size, data, options.work, options.output, command, console)
-        print("\n".join((*accuracy_lines(rows), "", *accuracy_verdicts(rows))))
+        print("\n".join((*accuracy_lines(rows, speeds), "", *accuracy_verdicts(rows, speeds))))
 
     return call("video_accuracy", command, options.work, job)
 
@@ -130,6 +125,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--data", required=True, help="folder of CIFAR-10's binary files, or `digits` (embedded)")
     add("--size", choices=list(SIZES), default="hour", help="default: hour, on two CPU cores")
     add("--output", type=Path, default=Path("results/video_accuracy.json"))
+    add("--speed", type=Path, default=Path("results/video_speed_small.json"), help="by video_speed")
     add("--work", type=Path, default=Path("runs/video_accuracy"), help="folder of the runs")
     add("--tasks", nargs="+", type=_task, metavar="TASK:EPOCHS", help="direction, reversal")
     add("--seeds", nargs="+", type=int)

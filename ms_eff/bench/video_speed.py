@@ -37,7 +37,9 @@ _WARMUP = 2
 _CLASSES = 101
 
 
-def measure(row: str, model: str, frames: int, size: int, runs: int) -> dict[str, Any]:
+def measure(
+    row: str, model: str, frames: int, size: int, runs: int, width: int | None = None
+) -> dict[str, Any]:
     """Count and time one row in this process, beside the network with 3D convolutions.
 
     Args:
@@ -46,6 +48,7 @@ def measure(row: str, model: str, frames: int, size: int, runs: int) -> dict[str
         frames: of a clip.
         size: side of the frames, in pixels.
         runs: timed rounds.
+        width: of `eco_lite_small`; None: its own.
     """
     from ms_eff import models, runtime
     from ms_eff.bench import latency
@@ -55,7 +58,8 @@ def measure(row: str, model: str, frames: int, size: int, runs: int) -> dict[str
     from ms_eff.train.settings import TrainSettings
 
     runtime.setup(runtime.DeviceSettings())
-    dense = models.build(model, frames=frames, image_size=size, num_classes=_CLASSES)
+    sizes = {"frames": frames, "image_size": size, "num_classes": _CLASSES}
+    dense = models.build(model, **sizes, **({} if width is None else {"width": width}))
     variant, aligned = ROWS[row]
     changed, _, _ = apply_spatiotemporal(dense, variant, aligned=aligned, fresh_seed=0)
     shape = (1, frames, 3, size, size)
@@ -91,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words)
     if options.one:
-        row = measure(options.one, options.model, options.frames, options.image, options.runs)
+        sizes = options.frames, options.image, options.runs, options.width
+        row = measure(options.one, options.model, *sizes)
         print(json.dumps(row))
         return 0
     prepare_cpu()  # for the record: the children choose for themselves
@@ -99,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = {
         "model": options.model, "frames": options.frames, "image_size": options.image,
         "classes": _CLASSES, "runs": options.runs, "rows": asked,
+        **({} if options.width is None else {"width": options.width}),
     }  # fmt: skip
     try:
         rows = Rows(options.output, KIND, settings, shlex.join(["python", "-m", _MODULE, *words]))
@@ -114,13 +120,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     verdicts = speed_verdicts(rows.rows)
     print("\n".join((*speed_lines(rows.rows), "", *verdicts)))
-    return int(any("NOT met" in line for line in verdicts))
+    # the demand is on the published network
+    return int(options.model == "eco_lite" and any("NOT met" in line for line in verdicts))
 
 
 def _apart(row: str, options: argparse.Namespace) -> dict[str, Any]:
     arguments = [
         "--one", row, "--model", options.model, "--frames", str(options.frames),
         "--image", str(options.image), "--runs", str(options.runs),
+        *([] if options.width is None else ["--width", str(options.width)]),
     ]  # fmt: skip
     return measured_apart(row, _MODULE, arguments, {**os.environ, "GLOG_v": "3"})
 
@@ -132,6 +140,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", choices=("eco_lite", "eco_lite_small"), default="eco_lite")
     add("--frames", type=int, default=16)
     add("--image", type=int, default=243, help="side of the frames (default 243)")
+    add("--width", type=int, help="of eco_lite_small")
     add("--runs", type=int, default=20, help="timed rounds a row (default 20)")
     add("--rows", nargs="+", choices=list(ROWS), metavar="ROW", help="these only")
     add("--one", choices=list(ROWS), help="one row here, JSON to stdout")

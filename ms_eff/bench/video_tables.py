@@ -65,21 +65,26 @@ def speed_verdicts(rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-def accuracy_lines(rows: Sequence[Row]) -> list[str]:
+def accuracy_lines(rows: Sequence[Row], speeds: Sequence[Row] = ()) -> list[str]:
     """Return one line a task and variant: mean and standard deviation over the seeds.
 
     Args:
         rows: of `ms_eff.bench.video_accuracy`.
+        speeds: of `ms_eff.bench.video_speed`, of the same network.
     """
     titles = (
         "task", "variant", "accuracy, %", "chance, %", "against conv3d, points", "parameters",
-        "MMACs", "frames/s", "seeds", "paper: Kinetics-400, UCF-101, both, %",
+        "MMACs", "inference, frames/s", "training, frames/s", "seeds",
+        "paper: Kinetics-400, UCF-101, both, %",
     )  # fmt: skip
-    return _table(titles, [_accuracy_cells(rows, *key) for key in _keys(rows)])
+    found = {row["row"]: row for row in speeds}
+    cells = [_accuracy_cells(rows, *key, found.get(key[1])) for key in _keys(rows)]
+    return _table(titles, cells)
 
 
-def accuracy_verdicts(rows: Sequence[Row]) -> list[str]:
+def accuracy_verdicts(rows: Sequence[Row], speeds: Sequence[Row] = ()) -> list[str]:
     """Hold `add` to conv3d at half its weights, the control to chance, and name the fastest."""
+    fast = {row["row"]: row["inference"]["frames_per_s"] for row in speeds}
     lines = []
     for task in dict.fromkeys(row["task"] for row in rows):
         lines += _about_add(rows, task)
@@ -92,11 +97,11 @@ def accuracy_verdicts(rows: Sequence[Row]) -> list[str]:
                 f"{100 * chance:.1f} %: {'at chance' if near else 'NOT at chance'}"
             )
         whole = _of(rows, task, "conv3d")
-        if whole:
+        if whole and fast:
             limit = _mean(whole, "accuracy") - _CLOSE / 100
-            close = [key[1] for key in _keys(rows) if key[0] == task and
+            close = [key[1] for key in _keys(rows) if key[0] == task and key[1] in fast and
                      _mean(_of(rows, *key), "accuracy") >= limit]  # fmt: skip
-            best = max(close, key=lambda variant: _mean(_of(rows, task, variant), "fps"))
+            best = max(close, key=fast.__getitem__, default="none")
             lines.append(
                 f"- {task}: fastest within {_CLOSE:g} point of conv3d, or above it: {best}"
             )
@@ -130,7 +135,7 @@ def _speed_cells(row: Row) -> list[str]:
     return [*cells, f"{paper[1] / PAPER['conv3d'][1]:.2f}x" if paper else _NONE]
 
 
-def _accuracy_cells(rows: Sequence[Row], task: str, variant: str) -> list[str]:
+def _accuracy_cells(rows: Sequence[Row], task: str, variant: str, speed: Row | None) -> list[str]:
     found = _of(rows, task, variant)
     whole = {row["seed"]: row["accuracy"] for row in _of(rows, task, "conv3d")}
     gaps = [100 * (r["accuracy"] - whole[r["seed"]]) for r in found if r["seed"] in whole]
@@ -143,7 +148,7 @@ def _accuracy_cells(rows: Sequence[Row], task: str, variant: str) -> list[str]:
         _spread(gaps, "+") if gaps and variant != "conv3d" else "",
         f"{found[0]['params']:,}",
         f"{found[0]['macs'] / 1e6:.1f}",
-        f"{_mean(found, 'fps'):.0f}",
+        *(f"{speed[k]['frames_per_s']:.0f}" if speed else "" for k in ("inference", "training")),
         ", ".join(str(row["seed"]) for row in found),
         " / ".join(f"{value:.1f}" for value in paper[3:]) if paper else _NONE,
     ]

@@ -30,6 +30,9 @@ def test_rows_that_are_there_are_not_measured_again(tmp_path, monkeypatch, capsy
     assert found["format"] == "ms_eff.video_speed/1"
     assert video_speed.main([*arguments, "add", "--frames", "8"]) == 2
     assert "made with other settings (frames" in capsys.readouterr().err
+    small = ["--output", str(tmp_path / "small.json"), "--model", "eco_lite_small", "--width", "12"]
+    assert video_speed.main([*small, "--rows", "add"]) == 0  # the demand is on the published one
+    assert json.loads((tmp_path / "small.json").read_text())["settings"]["width"] == 12
 
 
 @pytest.mark.slow

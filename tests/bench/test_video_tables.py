@@ -43,33 +43,38 @@ def test_speed_demands_are_held_and_the_fastest_is_named():
     assert speed_verdicts([]) == []
 
 
-def accuracy(variant: str, seed: int, value: float, fps: float, params: int) -> dict[str, Any]:
-    return {"task": "direction", "seed": seed, "variant": variant, "accuracy": value, "fps": fps,
+def accuracy(variant: str, seed: int, value: float, params: int) -> dict[str, Any]:
+    return {"task": "direction", "seed": seed, "variant": variant, "accuracy": value,
             "chance": 0.0625, "params": params, "macs": 2_000_000, "test_clips": 1000}  # fmt: skip
 
 
 ROWS = [
-    accuracy("conv3d", 0, 0.80, 100, 2000), accuracy("conv3d", 1, 0.82, 100, 2000),
-    accuracy("add", 0, 0.81, 150, 1000), accuracy("add", 1, 0.83, 150, 1000),
-    accuracy("tsm", 0, 0.70, 300, 800), accuracy("spatial", 0, 0.07, 200, 800),
+    accuracy("conv3d", 0, 0.80, 2000), accuracy("conv3d", 1, 0.82, 2000),
+    accuracy("add", 0, 0.81, 1000), accuracy("add", 1, 0.83, 1000),
+    accuracy("tsm", 0, 0.70, 800), accuracy("spatial", 0, 0.07, 800),
 ]  # fmt: skip
+SPEEDS = [
+    {"row": row, "inference": kind(fast, 1.0), "training": kind(fast / 4, 1.0)}
+    for row, fast in (("conv3d", 100), ("add", 152), ("tsm", 300))
+]
 
 
 def test_accuracy_is_a_mean_over_seeds_and_gaps_are_taken_seed_by_seed():
-    lines = accuracy_lines(ROWS)
+    lines = accuracy_lines(ROWS, SPEEDS)
     add = next(line for line in lines if "| add |" in line)
-    assert "| 82.00 ± 1.41 | 6.2 | +1.00 ± 0.00 | 1,000 | 2.0 | 150 | 0, 1 |" in add
+    assert "| 82.00 ± 1.41 | 6.2 | +1.00 ± 0.00 | 1,000 | 2.0 | 152 | 38 | 0, 1 |" in add
     assert " / ".join(f"{value:.1f}" for value in PAPER["add"][3:]) in add
     assert len(lines) == 2 + 4
+    assert "| 2.0 |  |  | 0 |" in accuracy_lines(ROWS)[-1]
 
 
 def test_accuracy_demands_are_held():
-    found = accuracy_verdicts(ROWS)
+    found = accuracy_verdicts(ROWS, SPEEDS)
     assert found[0].startswith("- direction: add +1.00 points from conv3d at 50 %")
     assert found[0].endswith(": met")
     assert found[1] == "- direction: each frame for itself 7.0 %, chance 6.2 %: at chance"
     assert found[2].endswith("conv3d, or above it: add")  # tsm is faster, but 11 points below
-    leak = [accuracy("spatial", 0, 0.12, 200, 800)]
+    leak = [accuracy("spatial", 0, 0.12, 800)]
     assert accuracy_verdicts(leak) == [
         "- direction: each frame for itself 12.0 %, chance 6.2 %: NOT at chance"
     ]
