@@ -63,13 +63,12 @@ class Size(Section):
         return variants
 
 
-# hour: a step at 32 clips took 0.8 to 1.8 s on 2 cores that had much other work, perhaps a third of
-# that alone; 22 times (320 and 64 steps, and two compilations)
+# hour: two seeds side by side, one a core; a row of `direction` takes one to four minutes there
 SIZES = {
     "quick": Size(
         tasks={"reversal": 1}, seeds=(0,), train_clips=256, test_clips=128, frames=8, width=6
     ),
-    "hour": Size(tasks={"direction": 5, "reversal": 1}, train_clips=2048, test_clips=1000),
+    "hour": Size(tasks={"direction": 3, "reversal": 1}, train_clips=2048, test_clips=1000),
     "full": Size(
         tasks={"direction": 20, "reversal": 10}, seeds=(0, 1, 2), train_clips=None,
         test_clips=None, width=48,

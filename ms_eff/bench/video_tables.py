@@ -74,7 +74,7 @@ def accuracy_lines(rows: Sequence[Row], speeds: Sequence[Row] = ()) -> list[str]
     """
     titles = (
         "task", "variant", "accuracy, %", "chance, %", "against conv3d, points", "parameters",
-        "MMACs", "inference, frames/s", "training, frames/s", "seeds",
+        "MMACs", "inference, frames/s (against conv3d)", "training, likewise", "seeds",
         "paper: Kinetics-400, UCF-101, both, %",
     )  # fmt: skip
     found = {row["row"]: row for row in speeds}
@@ -84,7 +84,7 @@ def accuracy_lines(rows: Sequence[Row], speeds: Sequence[Row] = ()) -> list[str]
 
 def accuracy_verdicts(rows: Sequence[Row], speeds: Sequence[Row] = ()) -> list[str]:
     """Hold `add` to conv3d at half its weights, the control to chance, and name the fastest."""
-    fast = {row["row"]: row["inference"]["frames_per_s"] for row in speeds}
+    fast = {row["row"]: _gain(row, "inference") for row in speeds}
     lines = []
     for task in dict.fromkeys(row["task"] for row in rows):
         lines += _about_add(rows, task)
@@ -148,10 +148,14 @@ def _accuracy_cells(rows: Sequence[Row], task: str, variant: str, speed: Row | N
         _spread(gaps, "+") if gaps and variant != "conv3d" else "",
         f"{found[0]['params']:,}",
         f"{found[0]['macs'] / 1e6:.1f}",
-        *(f"{speed[k]['frames_per_s']:.0f}" if speed else "" for k in ("inference", "training")),
+        *(_speed(speed, kind) if speed else "" for kind in ("inference", "training")),
         ", ".join(str(row["seed"]) for row in found),
         " / ".join(f"{value:.1f}" for value in paper[3:]) if paper else _NONE,
     ]
+
+
+def _speed(row: Row, kind: str) -> str:
+    return f"{row[kind]['frames_per_s']:.0f} ({_gain(row, kind):.2f}x)"
 
 
 def _keys(rows: Sequence[Row]) -> list[tuple[str, str]]:
