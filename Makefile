@@ -77,7 +77,7 @@ bench-small-data: .venv/.ready-dev
 # on a machine with nothing else to do while it times; called again, it goes on where it stopped
 bench-video: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.video_speed; speed=$$?; \
-	$(BIN)/python -m ms_eff.bench.video_speed --model eco_lite_small --image 32 --width 12 \
+	$(BIN)/python -m ms_eff.bench.video_speed --model eco_lite_small --image 32 --width 12 --runs 200 \
 		--output results/video_speed_small.json && \
 	$(BIN)/python -m ms_eff.bench.video_accuracy --data $(DATA) && exit $$speed
 

@@ -26,7 +26,8 @@ def layer_latencies(
     """Time each named layer of two networks on inputs of the shape it sees there, in turns.
 
     Layers alike in settings, weights' shapes and input are measured once. Layers that take no
-    (B, ...) float input of their own, such as embeddings, are left out.
+    (B, ...) float input of their own, such as embeddings, are left out, and so are those whose
+    replacement takes another form of it (`input_rank`), such as clips of folded frames.
 
     Args:
         before: the network as it was.
@@ -46,6 +47,8 @@ def layer_latencies(
     for name in names:
         shape = shapes.get(name)
         if shape is None or isinstance(old[name], nn.Embedding):
+            continue
+        if getattr(new[name], "input_rank", len(shape)) != len(shape):
             continue
         key = (_settings(old[name]), _settings(new[name]), shape)
         if key not in measured:

@@ -3,7 +3,8 @@
 `python -m ms_eff.bench.video_accuracy --data PATH` trains `eco_lite_small` from scratch for every
 task, seed and variant of a size, as ordinary runs (`Experiment`). Each finished row is saved at
 once; the same command goes on where it stopped, and prints the table. Speeds in it are those that
-`ms_eff.bench.video_speed` recorded of the same network, so that other work may run beside this.
+`ms_eff.bench.video_speed` recorded of a network of the same size, so that other work may run beside
+this.
 """
 
 from __future__ import annotations
@@ -112,11 +113,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def job(console: Console) -> None:
         size = changed_size(SIZES[options.size], changes)
-        speeds = read_rows(options.speed, SPEED)["rows"] if options.speed.exists() else []
         rows = run(size, data, options.work, options.output, command, console)
+        speeds = _speeds(options.speed, size)
         print("\n".join((*accuracy_lines(rows, speeds), "", *accuracy_verdicts(rows, speeds))))
 
     return call("video_accuracy", command, options.work, job)
+
+
+def _speeds(path: Path, size: Size) -> list[dict[str, Any]]:
+    """Return the rows of a speed file; none, and a line, if it is missing or of another network."""
+    if path.exists():
+        found = read_rows(path, SPEED)
+        has = found["settings"]
+        if (has["frames"], has.get("width")) == (size.frames, size.width):
+            return list(found["rows"])
+    wanted = f"--model eco_lite_small --image 32 --frames {size.frames} --width {size.width}"
+    print(f"no speeds: python -m ms_eff.bench.video_speed {wanted} --output {path} records them")
+    return []
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -27,6 +27,7 @@ KIND = Kind("video_accuracy", ("task", "seed", "variant"), growing=("tasks", "se
 ROWS: dict[str, dict[str, Any]] = {
     **{variant: {"variant": variant} for variant in VARIANTS},
     "add, aligned": {"variant": "add", "aligned": True},
+    "cat, aligned": {"variant": "cat", "aligned": True},
 }
 _BATCH, _LR = 32, 2e-3  # the rate follows the batch
 

@@ -141,7 +141,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", type=int, default=16)
     add("--image", type=int, default=243, help="side of the frames (default 243)")
     add("--width", type=int, help="of eco_lite_small")
-    add("--runs", type=int, default=20, help="timed rounds a row (default 20)")
+    add("--runs", type=int, default=10, help="timed rounds a row (default 10)")
     add("--rows", nargs="+", choices=list(ROWS), metavar="ROW", help="these only")
     add("--one", choices=list(ROWS), help="one row here, JSON to stdout")
     return parser

@@ -43,3 +43,10 @@ def test_real_times_are_positive():
 def test_layers_that_were_not_called_are_left_out():
     cell = network()
     assert replaced.layer_latencies(cell, cell, ["nothing"], (2, 3, 8, 8)) == {}
+
+
+def test_a_replacement_that_takes_folded_clips_is_left_out():
+    before = ms_eff.build_model("eco_lite_small", width=4, frames=4, image_size=16)
+    after, _, report = ms_eff.apply_spatiotemporal(before, "tsm")
+    names = [row.layer for row in report]
+    assert replaced.layer_latencies(before, after, names, (1, 4, 3, 16, 16), runs=1) == {}

@@ -25,7 +25,10 @@ def test_rows_that_are_there_are_not_measured_again(tmp_path, monkeypatch, capsy
     assert video_speed.main([*arguments, "conv3d"]) == 0
     assert video_speed.main([*arguments, "conv3d", "add"]) == 1  # 1.1x in training
     assert asked == ["conv3d", "add"]
-    assert "add, training: 1.10x conv3d, 1.12 wanted: NOT met" in capsys.readouterr().out
+    assert (
+        "add, training: 1.10x (1.00 to 1.50) conv3d, 1.12 wanted: NOT met"
+        in capsys.readouterr().out
+    )
     found = json.loads((tmp_path / "rows.json").read_text())
     assert found["format"] == "ms_eff.video_speed/1"
     assert video_speed.main([*arguments, "add", "--frames", "8"]) == 2

@@ -15,7 +15,8 @@ def kind(frames_per_s: float, speedup: float) -> dict[str, Any]:
     median = 16_000 / frames_per_s
     taken = {"median_ms": median, "p10_ms": median / 2, "p90_ms": 2 * median,
              "speedup": {"median": speedup, "p10": 1.0, "p90": 1.5}}  # fmt: skip
-    return {"variant": taken, "frames_per_s": frames_per_s}
+    whole = {"median_ms": median * speedup}
+    return {"conv3d": whole, "variant": taken, "frames_per_s": frames_per_s}
 
 
 def speed(row: str, inference: float, training: float) -> dict[str, Any]:
@@ -26,20 +27,29 @@ def speed(row: str, inference: float, training: float) -> dict[str, Any]:
 def test_speed_stands_beside_the_paper():
     line = speed_lines([speed("add", 1.2, 1.05)])[-1]
     assert line == (
-        "| add | 16.3 | 16.3 | 17.0 | 17.1 | 39.6 | 10.0 (5.0 to 20.0) | 1.20x (1.00 to 1.50) | "
-        "4.0 (2.0 to 8.0) | 1.05x (1.00 to 1.50) | 1.12x |"
+        "| add | 16.3 | 16.3 | 17.0 | 17.1 | 39.6 | 10.0 | 1.20x (1.00 to 1.50) | 4.0 | "
+        "1.05x (1.00 to 1.50) | 1.12x |"
     )
     assert speed_lines([speed("tsm", 1, 1)])[-1].endswith("| not there |")
+
+
+def test_frames_a_second_are_a_ratio_at_one_pace():
+    slow, fast = speed("add", 1.5, 1.5), speed("tsm", 1.5, 1.5)
+    fast["inference"] = kind(30, 1.5)  # the machine was three times as fast for this row
+    cells = [line.split(" | ") for line in speed_lines([slow, fast])[2:]]
+    assert cells[0][6] == cells[1][6] == "15.0"  # conv3d's medians: 2400 and 800 ms a clip
 
 
 def test_speed_demands_are_held_and_the_fastest_is_named():
     rows = [speed("conv3d", 1.0, 1.0), speed("add", 1.2, 1.05), speed("tsm", 1.1, 1.4)]
     assert speed_verdicts(rows) == [
-        "- add, inference: 1.20x conv3d, 1.12 wanted: met",
-        "- add, training: 1.05x conv3d, 1.12 wanted: NOT met",
-        "- fastest, inference: add, 1.20x conv3d",
-        "- fastest, training: tsm, 1.40x conv3d",
+        "- add, inference: 1.20x (1.00 to 1.50) conv3d, 1.12 wanted: met",
+        "- add, training: 1.05x (1.00 to 1.50) conv3d, 1.12 wanted: NOT met",
+        "- fastest, inference: add, 1.20x conv3d; within its spread: conv3d, tsm",
+        "- fastest, training: tsm, 1.40x conv3d; within its spread: conv3d, add",
     ]
+    rows[2]["training"]["variant"]["speedup"] = {"median": 1.7, "p10": 1.6, "p90": 1.8}
+    assert speed_verdicts(rows)[-1] == "- fastest, training: tsm, 1.70x conv3d"
     assert speed_verdicts([]) == []
 
 
@@ -76,7 +86,8 @@ def test_accuracy_demands_are_held():
     assert found[0].startswith("- direction: add +1.00 points from conv3d at 50 %")
     assert found[0].endswith(": met")
     assert found[1] == "- direction: each frame for itself 7.0 %, chance 6.2 %: at chance"
-    assert found[2].endswith("conv3d, or above it: add")  # tsm is faster, but 11 points below
+    # tsm is faster, but 11 points below
+    assert "or above it, inference: add, 1.52x conv3d" in found[2]
     leak = [accuracy("spatial", 0, 0.12, 800)]
     assert accuracy_verdicts(leak) == [
         "- direction: each frame for itself 12.0 %, chance 6.2 %: NOT at chance"

@@ -37,8 +37,11 @@ class ClipConv(nn.Cell):
     """Base of the cells below.
 
     Attributes:
+        input_rank: axes of the input, one fewer than those of the convolution it stands for.
         frames: T of the input; set where the cell is put into a network of folded clips.
     """
+
+    input_rank = 4
 
     def __init__(self) -> None:
         super().__init__()

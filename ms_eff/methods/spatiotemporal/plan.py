@@ -71,7 +71,8 @@ class ConvReport:
         decomposed: whether it was replaced.
         params_before: weights, bias and the norm's scale and shift.
         params_after: likewise.
-        weights: `kept`: the same function; `least squares`: the nearest; `new`: drawn.
+        weights: `kept`: all of the kernel, so the same function (in `cat`, unless a ReLU stands
+            before the next layer); `least squares`: the nearest; `new`: drawn.
         error: of the kernel, relative, in the Frobenius norm; None where it was drawn anew.
     """
 

@@ -56,7 +56,8 @@ def apply_spatiotemporal(
         The new network, the plan that `rebuild` needs, and a report a convolution.
 
     Raises:
-        ConfigError: unknown variant, one that cannot be aligned, or no input shape for `cat`.
+        ConfigError: unknown variant, one that cannot be aligned, no input shape for `cat`, or maps
+            that the paper's strided block cannot take.
         PlanError: the network has no 3D convolution, or one that cannot be replaced.
 
     >>> from ms_eff import models
@@ -214,7 +215,21 @@ def _seen(
     for layer in layers:
         if id(layer.conv) not in seen.frames:
             raise PlanError(f"layer '{layer.name}': no clip arrives there; remove it")
+        _check_map(layer, plan, seen.maps[id(layer.conv)])
     return seen
+
+
+def _check_map(layer: _Layer, plan: SpatiotemporalPlan, size: tuple[int, int]) -> None:
+    """Refuse a map that the paper's stride over flattened pixels does not fit."""
+    shape = layer.shape
+    if plan.variant not in ALIGNABLE or plan.aligned or shape.spatial_only or shape.temporal_only:
+        return
+    if any(pixels % step for pixels, step in zip(size, shape.down, strict=True)):
+        raise ConfigError(
+            f"aligned: layer '{layer.name}' strides by {shape.down[0]} x {shape.down[1]} over a "
+            f"map of {size[0]} x {size[1]}, which the paper's block cannot divide; set aligned to "
+            "true, or give frames of another size (data.image_size)"
+        )
 
 
 def _replacement(

@@ -24,10 +24,12 @@ class Seen:
 
     Attributes:
         frames: T of the input of each 3D convolution.
+        maps: (height, width) likewise.
         channels: of the input of each 3D convolution and dense layer.
     """
 
     frames: dict[int, int] = field(default_factory=dict)
+    maps: dict[int, tuple[int, int]] = field(default_factory=dict)
     channels: dict[int, int] = field(default_factory=dict)
 
 
@@ -74,6 +76,7 @@ def _convolution(key: int, shape: ConvShape, widened: int, seen: Seen) -> Callab
     def construct(x: Tensor) -> Tensor:
         seen.channels[key] = x.shape[1]
         seen.frames[key] = x.shape[2]
+        seen.maps[key] = tuple(x.shape[3:])
         size = shape.output(x.shape[2:])
         return Tensor(np.zeros((x.shape[0], widened * shape.out_channels, *size), np.float32))
 

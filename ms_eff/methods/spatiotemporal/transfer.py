@@ -17,7 +17,9 @@ def take_over(conv: nn.Conv3d, norm: nn.Cell | None, block: ClipConv) -> float |
     """Put the nearest weights into a block; return the kernel's relative error.
 
     Where both branches of `add` take their share, the normalisation's scale serves both, and its
-    mean and shift go to the spatial one: at inference the sum is what it was.
+    mean and shift go to the spatial one: at inference the sum is what it was. Where the paper's
+    stride makes the temporal branch read other pixels, nothing of the kernel is right for it: it
+    starts from zero, and the spatial one has the whole central frame.
 
     Args:
         conv: what it replaces.
@@ -32,7 +34,11 @@ def take_over(conv: nn.Conv3d, norm: nn.Cell | None, block: ClipConv) -> float |
     kernel = conv.weight.asnumpy()
     bias = conv.bias.asnumpy() if conv.has_bias else None
     if isinstance(block, TwoBranch) and block.temporal is not None:
-        spatial, temporal, error = fit_branches(kernel)
+        if block.temporal.down * block.temporal.right == 1:
+            spatial, temporal, error = fit_branches(kernel)
+        else:
+            spatial, error = fit_shift(kernel, 0)
+            temporal = np.zeros(kernel.shape[:3], kernel.dtype)
         _fill(block.spatial, spatial, bias)
         _fill(block.temporal.unit, temporal[..., None], None)
         _norm(norm, block.temporal.unit, shifted=False)

@@ -47,8 +47,15 @@ def test_add_of_a_factored_network_is_the_same_function(network):
     changed, _, report = apply_spatiotemporal(network, "add", aligned=True)
     assert {row.weights for row in report if row.kind == "add"} == {"kept"}
     assert close(predicted(changed, clips()), predicted(network, clips()))
-    faithful, _, _ = ms_eff.apply_spatiotemporal(network, "add")
+    faithful, _, report = ms_eff.apply_spatiotemporal(network, "add")
     assert not close(predicted(faithful, clips()), predicted(network, clips()))
+    # nothing of a kernel is right for pixels that it does not lie on
+    cells = dict(faithful.cells_and_names())
+    elsewhere = [row for row in report if row.kind == "add" and cells[row.layer].temporal.down > 1]
+    assert len(elsewhere) == 2
+    assert {row.weights for row in elsewhere} == {"least squares"}
+    for row in elsewhere:
+        assert not cells[row.layer].temporal.unit.conv.weight.asnumpy().any()
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
@@ -179,3 +186,13 @@ def test_a_norm_that_stands_elsewhere_is_named():
     )
     with pytest.raises(PlanError, match=r"BatchNorm3d does not stand behind its convolution"):
         apply_spatiotemporal(network, "add")
+
+
+def test_a_map_that_the_papers_stride_does_not_divide_is_refused_with_both_remedies():
+    network = models.build("eco_lite_small", width=4, frames=4, image_size=20)
+    with pytest.raises(ConfigError, match="strides by 2 x 2 over a map of 5 x 5") as refused:
+        apply_spatiotemporal(network, "add")
+    assert "set aligned to true" in str(refused.value)
+    assert "data.image_size" in str(refused.value)
+    assert apply_spatiotemporal(network, "add", aligned=True)[2]
+    assert apply_spatiotemporal(network, "tsm")[2]
