@@ -165,15 +165,22 @@ class Experiment:
         return model
 
     def _load_weights(self, model: nn.Cell) -> list[str]:
-        """Load the config's weight file, if it names one; return notes for the user."""
+        """Load the weight files that the config names, if any; return notes for the user."""
         settings = self.config.model
-        if settings.weights is None:
-            return []
-        if not settings.weights.exists():
-            raise CheckpointError(
-                f"model.weights = {settings.weights}: no such file; {source_of(settings.name)}"
-            )
-        return models.load_weights(model, settings.weights)
+        notes = []
+        for key, load in (
+            ("front_weights", lambda file: model.net2d.load(file)),
+            ("weights", lambda file: models.load_weights(model, file)),
+        ):
+            file = getattr(settings, key)
+            if file is None:
+                continue
+            if not file.exists():
+                raise CheckpointError(
+                    f"model.{key} = {file}: no such file; {source_of(settings.name)}"
+                )
+            notes += load(file)
+        return notes
 
     # stages
 
