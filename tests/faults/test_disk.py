@@ -102,3 +102,6 @@ def test_a_killed_process_that_decodes_videos_is_one_line(tmp_path):
     os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
     with pytest.raises(SetupError, match=r"data\.workers: a process .* was killed"):
         split.batch(np.array([0]))
+    assert isinstance(pool._broken, str)  # and known to be before the next batch is asked for
+    with pytest.raises(SetupError, match=r"data\.workers: a process .* was killed"):
+        split.batch(np.array([0]))
