@@ -8,6 +8,7 @@ import pytest
 
 from ms_eff.data import DataSettings, build
 from ms_eff.data.motion import CLASSES, DIRECTIONS, SPEEDS
+from ms_eff.data.pictures import as_png
 
 KEY = (3, 1)
 
@@ -65,6 +66,13 @@ def test_training_clips_start_elsewhere_each_epoch_and_test_clips_do_not():
     np.testing.assert_array_equal(part, first[7:9])
     tests = [data.test.batch(indices)[0] for _ in range(2)]
     np.testing.assert_array_equal(*tests)
+
+
+def test_a_report_shows_the_middle_frame():
+    data = digits(frames=5, train_limit=16)
+    shown = data.show(2)
+    frame = data.train.batch(np.array([2]))[0][0, 2]
+    assert shown == {"png": as_png(frame, data.mean, data.std)}
 
 
 def test_cifar10_moves_too(tmp_path: Path):
