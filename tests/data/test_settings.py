@@ -52,6 +52,13 @@ def test_unknown_name_offers_the_nearest():
         ({"name": "cifar10", "root": "x", "image_size": 48}, r"multiple of 32"),
         ({"name": "digits", "augment": "imagenet"}, r"data\.augment: 'imagenet'"),
         ({"name": "digits", "augment": "flop"}, "augment"),
+        *(
+            (
+                {"name": name, "root": "x", "augment": "crop_alternate"},
+                rf"data\.augment: {name} takes no 'crop_alternate'; use crop_flip",
+            )
+            for name in ("image_folder", "video_folder", "ucf101")
+        ),
         ({"name": "digits", "batch_size": 0}, "batch_size"),
         ({"name": "digits", "bath_size": 8}, "bath_size"),
         ({"name": 7}, "name"),
