@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ms_eff.data import DataSettings, build
-from ms_eff.data.clip_files import segment_frames
+from ms_eff.data.clip_files import ClipPlan, read_clip, segment_frames
 from ms_eff.data.image_folder import MEAN, STD
 from ms_eff.data.pipeline import batches
 from ms_eff.data.randomness import Stream, generator
@@ -91,6 +91,13 @@ def test_frames_are_those_of_the_segments_middles(root):
     folder = next(i for i, path in enumerate(data.train.paths) if path.endswith("frames"))
     exact, _ = data.train.batch(np.array([folder]))
     np.testing.assert_allclose(grey(exact[0]), STEP * np.array([1, 4, 7, 10]), atol=1e-3)
+
+
+def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path):
+    for at in range(COUNT):  # as text: 0, 1, 10, 11, 2
+        cv2.imwrite(str(tmp_path / f"frame{at}.png"), frame(0, at))
+    clip = read_clip(str(tmp_path), ClipPlan(COUNT, SIZE), None, 0)
+    np.testing.assert_array_equal(clip[:, 0, -1, 0], STEP * np.arange(COUNT))
 
 
 def test_a_clip_depends_on_seed_epoch_and_itself_only_and_frames_alike(root):
