@@ -29,6 +29,7 @@ from ms_eff.errors import DataError, SetupError
 __all__ = ["VideoSplit", "dataset", "find_clips", "load"]
 
 _LOG = logging.getLogger(__name__)
+_LAYOUT = "root/train/<class>/ and root/val/<class>/ with video files or folders of frames"
 _KILLED = (
     "data.workers: a process that decodes videos was killed; if memory ran out, set fewer, or "
     "data.workers=0"
@@ -44,7 +45,7 @@ def load(settings: DataSettings) -> DataSet:
     """
     root = Path(settings.root or ".")
     folders = (root / "train", test_folder(root))
-    classes = same_classes(*folders)
+    classes = same_classes(*folders, _LAYOUT)
     splits = []
     for folder in folders:
         paths: list[str] = []

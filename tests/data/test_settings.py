@@ -46,6 +46,8 @@ def test_unknown_name_offers_the_nearest():
     ("given", "message"),
     [
         ({"name": "cifar10"}, r"data\.root: cifar10 needs it"),
+        ({"name": "video_folder"}, r"holds train/ and val/, each with videos by class"),
+        ({"name": "ucf101"}, r"holds UCF-101/ and ucfTrainTestlist/"),
         ({"name": "digits", "root": "x"}, r"data\.root: digits takes no 'root' \(for cifar10"),
         ({"name": "digits", "train_size": 5}, r"data\.train_size: digits .*for synthetic"),
         ({"name": "digits", "image_size": 20}, r"data\.image_size: 20 .* multiple of 8"),

@@ -170,10 +170,13 @@ def test_a_stream_shorter_than_it_says_is_sampled_over_what_there_is(root, monke
 
 
 def test_missing_folders_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"data\.root: expected the folder"):
+    with pytest.raises(DataError, match=r"data\.root: expected the folder.*with video files"):
+        load(tmp_path)
+    (tmp_path / "train" / "run").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"at least 2 class folders, found 1.*with video files"):
         load(tmp_path)
     for part in ("train", "val"):
         for name in ("run", "walk"):
-            (tmp_path / part / name).mkdir(parents=True)
+            (tmp_path / part / name).mkdir(parents=True, exist_ok=True)
     with pytest.raises(DataError, match=r"expected videos .* found none"):
         load(tmp_path)
