@@ -6,9 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ms_eff.config import Config
 from ms_eff.data import DataSettings, build
 from ms_eff.data.motion import CLASSES, DIRECTIONS, SPEEDS
 from ms_eff.data.pictures import as_png
+from ms_eff.errors import ConfigError
+from ms_eff.inputs import check_inputs
 
 KEY = (3, 1)
 
@@ -95,3 +98,11 @@ def test_wrong_settings_are_named():
         DataSettings(name="digits", frames=4)
     with pytest.raises(ValueError, match=r"data\.workers: 0 is for videos"):
         DataSettings(name="digits", workers=0)
+
+
+@pytest.mark.parametrize("key", ["pretrain", "train"])
+def test_a_mirror_in_evaluation_is_refused_since_it_turns_the_label(key):
+    blocks = {"train": {"epochs": 1}, key: {"epochs": 1, "mirror_test": True}}
+    config = Config(model={"name": "r3d18"}, data={"name": "motion_digits"}, **blocks)
+    with pytest.raises(ConfigError, match=rf"^{key}\.mirror_test: true: a mirror turns a motion"):
+        check_inputs(config, build(config.data))
