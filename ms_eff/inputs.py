@@ -42,8 +42,8 @@ def check_inputs(config: Config, data: DataSet) -> None:
     for key, block in (("pretrain", config.pretrain), ("train", config.train)):
         if block and block.mirror_test and config.data.name.startswith("motion"):
             raise ConfigError(
-                f"{key}.mirror_test: true: a mirror turns a motion, and a direction is a label of "
-                f"{config.data.name}; use false"
+                f"{key}.mirror_test: true: a mirror turns a motion of {config.data.name}, and a "
+                "direction is another label's then; use false"
             )
     clips = len(data.image_shape) == 4
     if clips != ("frames" in MODELS[name][1]):

@@ -235,6 +235,7 @@ def _class_folders(folder: Path, layout: str) -> list[str]:
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if len(names) < 2:
         raise DataError(
-            f"{folder}: expected at least 2 class folders, found {len(names)}; the layout is {layout}"
+            f"{folder}: expected at least 2 class folders, found {len(names)}; the layout is "
+            f"{layout}"
         )
     return names

@@ -150,9 +150,7 @@ class DataSettings(Section):
                 "crop_flip"
             )
         if self.augment == "crop_alternate" and self.name in ("image_folder", *_VIDEOS):
-            raise ConfigError(
-                f"data.augment: {self.name} takes no 'crop_alternate'; use crop_flip"
-            )
+            raise ConfigError(f"data.augment: {self.name} takes no 'crop_alternate'; use crop_flip")
         if self.name.startswith("motion") and self.augment != "none":
             raise ConfigError(
                 f"data.augment: {self.augment!r} for {self.name}: a mirror turns a motion, and "
