@@ -68,7 +68,8 @@ class DataSettings(Section):
             videos, processes that decode; 0: none.
         normalize: mean and std in place of the data set's own.
         corrupt: `image_folder`, videos: `error` stops at an unreadable file, `skip` replaces it by
-            the next readable one of its class, counts it, and leaves it out of evaluation.
+            the next readable one of its class, counts it in the results, and leaves it out of
+            evaluation.
         frames: clips: frames a clip, T.
         task: moving pictures: `direction`, eight directions at two speeds; or `reversal`, whether
             the frames come in their order or backwards.
