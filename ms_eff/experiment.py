@@ -167,7 +167,7 @@ class Experiment:
     def _load_weights(self, model: nn.Cell) -> list[str]:
         """Load the weight files that the config names, if any; return notes for the user."""
         settings = self.config.model
-        notes = []
+        notes: list[str] = []
         for key, load in (
             ("front_weights", lambda file: model.net2d.load(file)),
             ("weights", lambda file: models.load_weights(model, file)),
