@@ -165,15 +165,22 @@ class Experiment:
         return model
 
     def _load_weights(self, model: nn.Cell) -> list[str]:
-        """Load the config's weight file, if it names one; return notes for the user."""
+        """Load the weight files that the config names, if any; return notes for the user."""
         settings = self.config.model
-        if settings.weights is None:
-            return []
-        if not settings.weights.exists():
-            raise CheckpointError(
-                f"model.weights = {settings.weights}: no such file; {source_of(settings.name)}"
-            )
-        return models.load_weights(model, settings.weights)
+        notes: list[str] = []
+        for key, load in (
+            ("front_weights", lambda file: model.net2d.load(file)),
+            ("weights", lambda file: models.load_weights(model, file)),
+        ):
+            file = getattr(settings, key)
+            if file is None:
+                continue
+            if not file.exists():
+                raise CheckpointError(
+                    f"model.{key} = {file}: no such file; {source_of(settings.name)}"
+                )
+            notes += load(file)
+        return notes
 
     # stages
 
@@ -267,11 +274,11 @@ class Experiment:
         self, stage: str, model: nn.Cell, description: dict[str, Any], rows: list[dict[str, Any]]
     ) -> None:
         """Save a stage's model and what it scores; the model is written last, as the mark of it."""
-        measures = self._last_measures(rows) or self._score(model).measures()
+        measures = self._last_measures(rows) or _all_of(self._score(model))
         total = counts.totals(counts.count(model, (1, *self.input_shape)))
         self.results.stages[stage] = {
             **measures,
-            "samples": len(self.data.test),
+            **self._damaged(rows, measures["samples"]),
             "params": total["params"],
             "macs": total["macs"],
             "curve": rows,
@@ -287,11 +294,20 @@ class Experiment:
             weights = {p.name: p.asnumpy() for p in model.get_parameters()}
             checkpoint.save(self._model_path(stage), weights, description)
 
-    def _last_measures(self, rows: list[dict[str, Any]]) -> dict[str, float] | None:
+    def _damaged(self, rows: list[dict[str, Any]], samples: int) -> dict[str, dict[str, int]]:
+        """Return how many files of each split were skipped so far, where that is allowed."""
+        now = self.feed.damaged()
+        if now is None:
+            return {}
+        train = max(now, *(row.get("damaged", 0) for row in rows), 0)
+        return {"damaged": {"train": train, "test": len(self.data.test) - samples}}
+
+    def _last_measures(self, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
         """Return what training itself found at its end, so that nothing is evaluated twice."""
-        if not rows or self.task.metric not in rows[-1]:
+        keys = (self.task.metric, "loss", "samples")
+        if not rows or any(key not in rows[-1] for key in keys):
             return None
-        return {key: rows[-1][key] for key in (self.task.metric, "loss")}
+        return {key: rows[-1][key] for key in keys}
 
     def _score(self, model: nn.Cell) -> Scored:
         return self.task.evaluate(model, self.feed.test(), self.config.train.mirror_test)
@@ -358,6 +374,10 @@ class Experiment:
         if self.worker.rank == 0:
             with replacing(record, SetupError, parents=True) as path:
                 path.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+
+def _all_of(score: Scored) -> dict[str, Any]:
+    return {**score.measures(), "samples": score.samples}
 
 
 def _bound(settings: Any, free: Any = _FREE) -> Any:

@@ -39,6 +39,12 @@ def check_inputs(config: Config, data: DataSet) -> None:
             f"model.name = {name}: data.name = {config.data.name} gives pictures; use another than "
             f"{', '.join(readers)}"
         )
+    for key, block in (("pretrain", config.pretrain), ("train", config.train)):
+        if block and block.mirror_test and config.data.name.startswith("motion"):
+            raise ConfigError(
+                f"{key}.mirror_test: true: a mirror turns a motion of {config.data.name}, and a "
+                "direction is another label's then; use false"
+            )
     clips = len(data.image_shape) == 4
     if clips != ("frames" in MODELS[name][1]):
         takes, has = ("images", "clips") if clips else ("clips", "images")

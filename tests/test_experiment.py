@@ -1,9 +1,13 @@
+import numpy as np
 import pytest
+from mindspore import nn
+from PIL import Image
 from rich.console import Console
 
 from ms_eff.config import Config
 from ms_eff.errors import ConfigError
 from ms_eff.experiment import Experiment, _bound, _made_with
+from ms_eff.report.tables import remarks
 from ms_eff.results import difference
 
 BEFORE = {
@@ -56,3 +60,32 @@ def test_workers_may_share_a_step_anew_but_not_change_it(tmp_path):
     assert claim(global_batch_size=32).config.data.batch_size == 32
     with pytest.raises(ConfigError, match=r"samples_a_step: 32 -> 16.*global_batch_size=32 keeps"):
         claim(batch_size=16)
+
+
+def test_skipped_files_are_recorded_and_samples_are_those_scored(tmp_path):
+    rng = np.random.default_rng(0)
+    for part, count in (("train", 4), ("val", 3)):
+        for name in ("ant", "bee"):
+            folder = tmp_path / "root" / part / name
+            folder.mkdir(parents=True)
+            for index in range(count):
+                pixels = rng.integers(0, 256, (8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{index}.png")
+            (folder / "0.png").write_text("damaged")
+    (tmp_path / "root" / "train" / "bee" / "1.png").write_text("damaged")
+    data = {"name": "image_folder", "root": tmp_path / "root", "corrupt": "skip", "image_size": 8}
+    config = Config(
+        output=tmp_path / "run",
+        model={"name": "resnet18", "width": 4},
+        data={**data, "batch_size": 4},
+        train={"epochs": 2},
+    )
+    experiment = Experiment(config, "test", Console(quiet=True))
+    experiment.new_model = lambda: nn.SequentialCell(nn.Flatten(), nn.Dense(3 * 64, 2))
+    stages = experiment.train().stages
+    assert stages["trained"]["damaged"] == {"train": 3, "test": 2}
+    assert stages["trained"]["samples"] == 4
+    assert [row["damaged"] for row in stages["trained"]["curve"]] == [3, 3]
+    (words,) = remarks(stages)
+    assert "3 training samples" in words
+    assert "2 test samples, left out of the scores" in words

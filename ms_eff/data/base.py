@@ -120,8 +120,10 @@ class DataSet:
         return self.train.image_shape
 
     def show(self, index: int) -> dict[str, str]:
-        """Return a training sample for a report: `{"png": base64}`."""
+        """Return a training sample for a report, of a clip its middle frame: `{"png": base64}`."""
         image = self.train.batch(np.array([index]))[0][0]
+        if image.ndim == 4:
+            image = image[len(image) // 2]
         return {"png": as_png(image, self.mean, self.std)}
 
 

@@ -6,6 +6,7 @@ Imports nothing heavy: the functions run in worker processes.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,7 +65,7 @@ def read_clip(path: str, plan: ClipPlan, key: RngKey | None, index: int) -> NDAr
     """Return (T, S, S, 3) bytes, RGB.
 
     Args:
-        path: a video file, or a folder of pictures in the order of their names.
+        path: a video file, or a folder of pictures in the order of the numbers in their names.
         plan: what to make of it.
         key: (seed, epoch) of training; None for the middle of everything.
         index: of the sample: what it looks like depends on nothing else.
@@ -137,7 +138,8 @@ def _decoded(capture: Any, wanted: NDArray[np.int64]) -> list[NDArray[np.uint8]]
 def _from_folder(
     cv2: Any, path: str, segments: int, rng: np.random.Generator | None
 ) -> list[NDArray[np.uint8]]:
-    names = sorted(name for name in os.listdir(path) if name.lower().endswith(PICTURES))
+    names = [name for name in os.listdir(path) if name.lower().endswith(PICTURES)]
+    names.sort(key=_by_number)
     if not names:
         raise DataError(f"{path}: expected pictures ({', '.join(PICTURES)}), found none; {_REMEDY}")
     found = []
@@ -147,6 +149,16 @@ def _from_folder(
             raise DataError(f"{path}: frame {names[at]}: expected a picture, found none; {_REMEDY}")
         found.append(pixels)
     return found
+
+
+def _by_number(name: str) -> tuple[list[str | int], str]:
+    """Return what to sort by: as text, frame 10 would come before frame 2.
+
+    >>> sorted(["f10.png", "f2.png", "f1.png"], key=_by_number)
+    ['f1.png', 'f2.png', 'f10.png']
+    """
+    parts = re.split("([0-9]+)", name)  # text at even places, numbers at odd ones
+    return [int(part) if at % 2 else part for at, part in enumerate(parts)], name
 
 
 def _cropped(

@@ -31,6 +31,7 @@ __all__ = ["FolderSplit", "load", "same_classes", "scan", "test_folder"]
 
 EXTENSIONS = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".ppm", ".tif", ".tiff", ".gif")
 TEST_FOLDERS = ("val", "test")
+_LAYOUT = "root/train/<class>/*.jpg and root/val/<class>/*.jpg"
 # of ImageNet's training images, in pixel units of 0 to 1
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -204,13 +205,18 @@ def test_folder(root: Path) -> Path:
     return root / TEST_FOLDERS[0]  # named in the error of whoever looks into it
 
 
-def same_classes(train: Path, test: Path) -> tuple[str, ...]:
+def same_classes(train: Path, test: Path, layout: str = _LAYOUT) -> tuple[str, ...]:
     """Return the names of the class folders, sorted.
+
+    Args:
+        train: the folder of a split.
+        test: of the other.
+        layout: in words, for errors.
 
     Raises:
         DataError: a folder is missing, has fewer than 2 classes, or not those of the other.
     """
-    found = [_class_folders(folder) for folder in (train, test)]
+    found = [_class_folders(folder, layout) for folder in (train, test)]
     for one, other, at in ((found[0], found[1], test), (found[1], found[0], train)):
         missing = sorted(set(one) - set(other))
         if missing:
@@ -221,16 +227,15 @@ def same_classes(train: Path, test: Path) -> tuple[str, ...]:
     return tuple(found[0])
 
 
-def _class_folders(folder: Path) -> list[str]:
+def _class_folders(folder: Path, layout: str) -> list[str]:
     if not folder.is_dir():
         raise DataError(
-            f"data.root: expected the folder {folder}, found none; the layout is "
-            "root/train/<class>/*.jpg and root/val/<class>/*.jpg"
+            f"data.root: expected the folder {folder}, found none; the layout is {layout}"
         )
     names = sorted(path.name for path in folder.iterdir() if path.is_dir())
     if len(names) < 2:
         raise DataError(
             f"{folder}: expected at least 2 class folders, found {len(names)}; the layout is "
-            "root/train/<class>/*.jpg and root/val/<class>/*.jpg"
+            f"{layout}"
         )
     return names

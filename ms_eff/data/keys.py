@@ -96,6 +96,8 @@ def check_name(name: str) -> None:
 
 # what to give for a key that must be given, by data set; elsewhere it is the folder of images
 _GIVE = {
+    ("root", "video_folder"): "the folder that holds train/ and val/, each with videos by class",
+    ("root", "ucf101"): "the folder that holds UCF-101/ and ucfTrainTestlist/",
     ("root", "text"): "the folder that holds the tables",
     ("root", "language"): "the folder that holds the text files",
     ("tokenizer", "text"): f"a tokenizer.json; {MINILM}",

@@ -18,6 +18,7 @@ Augment = Literal["none", "flip", "crop_flip", "crop_alternate", "imagenet"]
 
 _NATIVE_SIZE = {"digits": 8, "cifar10": 32, "motion_cifar10": 32, "motion_digits": 8}
 _CHANNELS = {"digits": 1, "motion_digits": 1}  # the others have 3
+_VIDEOS = ("video_folder", "ucf101")
 
 
 class Normalize(Section):
@@ -54,9 +55,9 @@ class DataSettings(Section):
         augment: of training images. `flip`: mirrored at random; `crop_flip`: shifted by up to an
             eighth of the side (4 pixels at 32) and mirrored, for image folders a random crop of the
             resized picture; `crop_alternate`: as `crop_flip`, but each picture is mirrored in every
-            other epoch instead of at random (airbench, arXiv:2404.00498), not for image folders;
-            `imagenet`: random resized crop and mirror, image folders only. All frames of a clip
-            alike; moving pictures take none, since a mirror turns a motion.
+            other epoch instead of at random (airbench, arXiv:2404.00498), not for image folders and
+            videos; `imagenet`: random resized crop and mirror, image folders only. All frames of a
+            clip alike; moving pictures take none, since a mirror turns a motion.
         cutout: `digits`, `cifar10`: side in pixels of a square that each training image loses, at
             another place in every epoch (arXiv:1708.04552).
         train_limit: train on the first so many images, evenly over the classes; null: all.
@@ -67,7 +68,8 @@ class DataSettings(Section):
             videos, processes that decode; 0: none.
         normalize: mean and std in place of the data set's own.
         corrupt: `image_folder`, videos: `error` stops at an unreadable file, `skip` replaces it by
-            the next readable one of its class, counts it, and leaves it out of evaluation.
+            the next readable one of its class, counts it in the results, and leaves it out of
+            evaluation.
         frames: clips: frames a clip, T.
         task: moving pictures: `direction`, eight directions at two speeds; or `reversal`, whether
             the frames come in their order or backwards.
@@ -148,14 +150,14 @@ class DataSettings(Section):
                 f"data.augment: 'imagenet' is for image_folder; {self.name} takes none, flip or "
                 "crop_flip"
             )
-        if self.augment == "crop_alternate" and self.name == "image_folder":
-            raise ConfigError("data.augment: image_folder takes no 'crop_alternate'; use crop_flip")
+        if self.augment == "crop_alternate" and self.name in ("image_folder", *_VIDEOS):
+            raise ConfigError(f"data.augment: {self.name} takes no 'crop_alternate'; use crop_flip")
         if self.name.startswith("motion") and self.augment != "none":
             raise ConfigError(
                 f"data.augment: {self.augment!r} for {self.name}: a mirror turns a motion, and "
                 "each clip starts elsewhere in every epoch as it is; use none"
             )
-        if self.workers == 0 and self.name not in ("video_folder", "ucf101"):
+        if self.workers == 0 and self.name not in _VIDEOS:
             raise ConfigError(f"data.workers: 0 is for videos; {self.name} takes 1 or more")
         self._check_statistics()
         if self.name == "text":

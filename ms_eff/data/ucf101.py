@@ -44,7 +44,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
         DataError: the file is missing, or a line is another.
     """
     names = []
-    for number, line in enumerate(_lines(path), start=1):
+    for number, (_, line) in enumerate(_lines(path), start=1):
         words = line.split()
         if len(words) != 2 or words[0] != str(number):
             raise DataError(f"{path}: expected '{number} CLASS', found '{line}'; {_REMEDY}")
@@ -56,16 +56,23 @@ def read_list(path: Path, videos: Path, classes: tuple[str, ...]) -> Files:
     """Return the files and labels of a split file, whose lines are `CLASS/FILE.avi [number]`.
 
     Raises:
-        DataError: the file is missing, or a line names what is not there.
+        DataError: the file is missing, or a line names what is not there, or its number is
+            another than that of its class.
     """
     numbers = {name: label for label, name in enumerate(classes)}
     paths: list[str] = []
     labels: list[int] = []
-    for line in _lines(path):
-        name = line.split()[0]
-        label = numbers.get(name.partition("/")[0])
+    for at, line in _lines(path):
+        name, *number = line.split()
+        kind = name.partition("/")[0]
+        label = numbers.get(kind)
         if label is None:
             raise DataError(f"{path}: '{line}': its class is not in classInd.txt; {_REMEDY}")
+        if number and number != [str(label + 1)]:
+            raise DataError(
+                f"{path}: line {at}: '{line}': classInd.txt gives {kind} the number {label + 1}; "
+                f"{_REMEDY}"
+            )
         if not (videos / name).exists():
             raise DataError(f"{path}: expected {videos / name}, found no such file; {_REMEDY}")
         paths.append(str(videos / name))
@@ -73,9 +80,11 @@ def read_list(path: Path, videos: Path, classes: tuple[str, ...]) -> Files:
     return paths, np.array(labels, np.int32)
 
 
-def _lines(path: Path) -> list[str]:
+def _lines(path: Path) -> list[tuple[int, str]]:
+    """Return the lines that are not empty, with their numbers in the file."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: expected a list of UCF-101, found none; {_REMEDY}") from error
-    return [line.strip() for line in text.splitlines() if line.strip()]
+    lines = enumerate(text.splitlines(), start=1)
+    return [(at, line.strip()) for at, line in lines if line.strip()]

@@ -29,6 +29,11 @@ from ms_eff.errors import DataError, SetupError
 __all__ = ["VideoSplit", "dataset", "find_clips", "load"]
 
 _LOG = logging.getLogger(__name__)
+_LAYOUT = "root/train/<class>/ and root/val/<class>/ with video files or folders of frames"
+_KILLED = (
+    "data.workers: a process that decodes videos was killed; if memory ran out, set fewer, or "
+    "data.workers=0"
+)
 
 
 def load(settings: DataSettings) -> DataSet:
@@ -40,7 +45,7 @@ def load(settings: DataSettings) -> DataSet:
     """
     root = Path(settings.root or ".")
     folders = (root / "train", test_folder(root))
-    classes = same_classes(*folders)
+    classes = same_classes(*folders, _LAYOUT)
     splits = []
     for folder in folders:
         paths: list[str] = []
@@ -174,10 +179,13 @@ class VideoSplit(Split):
                 yield self._clip(int(index), key, None)
             return
         pool = self._workers()
-        waiting = [
-            pool.submit(read_clip, self.paths[index], self._plan, key, int(index))
-            for index in indices
-        ]
+        try:
+            waiting = [
+                pool.submit(read_clip, self.paths[index], self._plan, key, int(index))
+                for index in indices
+            ]
+        except BrokenExecutor as error:  # since the last batch
+            raise SetupError(_KILLED) from error
         for index, future in zip(indices, waiting, strict=True):
             yield self._clip(int(index), key, future.exception() or future.result())
 
@@ -188,10 +196,7 @@ class VideoSplit(Split):
         if isinstance(found, np.ndarray):
             return found
         if isinstance(found, BrokenExecutor):
-            raise SetupError(
-                "data.workers: a process that decodes videos was killed; if memory ran out, set "
-                "fewer, or data.workers=0"
-            ) from found
+            raise SetupError(_KILLED) from found
         if isinstance(found, BaseException) and not (self._skip and isinstance(found, DataError)):
             raise found
         if not self._skip:

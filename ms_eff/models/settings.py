@@ -35,7 +35,8 @@ class ModelSettings(Section):
         image_size: ViT, networks for clips: side of the images, or [height, width]; left out, the
             data set's.
         frames: networks for clips: T of a clip; left out, the data set's.
-        front_weights: eco_lite: file of weights for its 2D network (torchvision's inception_v3).
+        front_weights: eco_lite: file of weights for its 2D network (torchvision's inception_v3);
+            read where the network is new, before `weights`.
         patch_size: ViT: side of a patch.
         dim: ViT, BERT, GPT-2: channels of a token.
         depth: ViT, BERT, GPT-2: number of blocks.
@@ -82,17 +83,19 @@ class ModelSettings(Section):
 
     @model_validator(mode="after")
     def _taken_by_the_model(self) -> ModelSettings:
-        check_args(self.name, self.args())
+        check_args(self.name, self.model_dump(exclude={"name", "weights"}, exclude_none=True))
         return self
 
     def args(self, **defaults: Any) -> dict[str, Any]:
         """Return the arguments for `ms_eff.models.build`: those given, over `defaults`.
 
-        Defaults that the model does not take (a ResNet's image size) are left out.
+        Defaults that the model does not take (a ResNet's image size) are left out, and so are
+        files of weights: a checkpoint is rebuilt without them.
 
         >>> ModelSettings(name="resnet18", width=16).args(num_classes=10)
         {'num_classes': 10, 'width': 16}
         """
-        given = self.model_dump(exclude={"name", "weights"}, exclude_none=True)
+        files = {"weights", "front_weights"}
+        given = self.model_dump(exclude={"name", *files}, exclude_none=True)
         takes = MODELS[self.name][1]
         return {key: value for key, value in defaults.items() if key in takes} | given

@@ -95,7 +95,7 @@ def comparison(stages: Mapping[str, Stage], *, narrow: bool = False) -> Table:
 
 
 def remarks(stages: Mapping[str, Stage]) -> list[str]:
-    """Return what a reader of the comparison must know: batch and runs, limits of the gaps."""
+    """Return what a reader must know: batch and runs, limits of the gaps, damaged files."""
     taken = [one for stage in stages.values() for one in (stage.get("latency") or {}).values()]
     settings = dict.fromkeys(f"{one['runs']} runs at batch {one['batch']}" for one in taken)
     done = [one for stage in stages.values() for one in (stage.get("export") or {}).values()]
@@ -107,6 +107,13 @@ def remarks(stages: Mapping[str, Stage]) -> list[str]:
         words.append(
             "Export gap: largest difference of the exported file's outputs from the live "
             f"network's (limit {', '.join(limits)})."
+        )
+    skipped = [stage["damaged"] for stage in stages.values() if "damaged" in stage]
+    train, test = (max((one[part] for one in skipped), default=0) for part in ("train", "test"))
+    if train or test:
+        words.append(
+            f"Damaged files: {train} training samples, replaced by others of their class; {test} "
+            "test samples, left out of the scores."
         )
     return words
 

@@ -13,6 +13,7 @@ from ms_eff.data.pipeline import BatchDataset, batches, steps_per_epoch
 from ms_eff.data.settings import DataSettings
 from ms_eff.errors import ConfigError
 from ms_eff.runtime import Worker
+from ms_eff.train.workers import summed
 
 __all__ = ["Batches", "Feed", "not_finite"]
 
@@ -74,6 +75,14 @@ class Feed:
         """How many batches each worker's share of the test split makes."""
         size = self.settings.eval_batch_size or self.settings.batch_size
         return steps_per_epoch(len(self.data.test), size, self.worker.size, drop_last=False)
+
+    def damaged(self) -> int | None:
+        """Return how many training files all workers have found damaged; None: they are errors."""
+        if self.settings.corrupt != "skip":
+            return None
+        split = self.data.train
+        found = np.isin(np.arange(len(split)), list(split.damaged))
+        return int((summed(found) > 0).sum())  # one that several have met is one
 
     def chosen(self, indices: np.ndarray) -> Batches:
         """Give training samples without augmentation, all of them to every worker."""

@@ -262,10 +262,12 @@ class Trainer:
             "train_loss": self._mean(p.loss_sum / max(p.batch, 1)),
             "samples_per_second": round(rate, 1),
         }
+        if (damaged := self.feed.damaged()) is not None:
+            row["damaged"] = damaged
         score: Scored | None = None
         if last or p.finished or (p.epoch + 1) % self.settings.eval_every == 0:
             score = self.score()
-            row |= score.measures()
+            row |= {**score.measures(), "samples": score.samples}
             p.note_score(score.merit)
         event = EpochEnd(
             p.epoch,

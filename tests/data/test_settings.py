@@ -46,12 +46,21 @@ def test_unknown_name_offers_the_nearest():
     ("given", "message"),
     [
         ({"name": "cifar10"}, r"data\.root: cifar10 needs it"),
+        ({"name": "video_folder"}, r"holds train/ and val/, each with videos by class"),
+        ({"name": "ucf101"}, r"holds UCF-101/ and ucfTrainTestlist/"),
         ({"name": "digits", "root": "x"}, r"data\.root: digits takes no 'root' \(for cifar10"),
         ({"name": "digits", "train_size": 5}, r"data\.train_size: digits .*for synthetic"),
         ({"name": "digits", "image_size": 20}, r"data\.image_size: 20 .* multiple of 8"),
         ({"name": "cifar10", "root": "x", "image_size": 48}, r"multiple of 32"),
         ({"name": "digits", "augment": "imagenet"}, r"data\.augment: 'imagenet'"),
         ({"name": "digits", "augment": "flop"}, "augment"),
+        *(
+            (
+                {"name": name, "root": "x", "augment": "crop_alternate"},
+                rf"data\.augment: {name} takes no 'crop_alternate'; use crop_flip",
+            )
+            for name in ("image_folder", "video_folder", "ucf101")
+        ),
         ({"name": "digits", "batch_size": 0}, "batch_size"),
         ({"name": "digits", "bath_size": 8}, "bath_size"),
         ({"name": 7}, "name"),

@@ -52,6 +52,12 @@ def test_what_is_missing_is_named(root):
         load(root, 2)
     with pytest.raises(DataError, match=r"trainlist03\.txt: expected a list of UCF-101"):
         load(root, 3)
+    train = root / "ucfTrainTestlist" / "trainlist01.txt"
+    train.write_text(train.read_text().replace(" 2", " 1"))
+    with pytest.raises(
+        DataError, match=r"trainlist01\.txt: line 2: 'Biking/.* 1': .* gives Biking the number 2"
+    ):
+        load(root)
     (root / "ucfTrainTestlist" / "classInd.txt").write_text("1 Archery\n3 Biking\n")
     with pytest.raises(DataError, match="expected '2 CLASS', found '3 Biking'"):
         load(root)

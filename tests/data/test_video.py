@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from ms_eff.data import DataSettings, build
-from ms_eff.data.clip_files import segment_frames
+from ms_eff.data.clip_files import ClipPlan, read_clip, segment_frames
 from ms_eff.data.image_folder import MEAN, STD
 from ms_eff.data.pipeline import batches
 from ms_eff.data.randomness import Stream, generator
@@ -93,6 +93,13 @@ def test_frames_are_those_of_the_segments_middles(root):
     np.testing.assert_allclose(grey(exact[0]), STEP * np.array([1, 4, 7, 10]), atol=1e-3)
 
 
+def test_frames_of_a_folder_are_in_the_order_of_their_numbers(tmp_path):
+    for at in range(COUNT):  # as text: 0, 1, 10, 11, 2
+        cv2.imwrite(str(tmp_path / f"frame{at}.png"), frame(0, at))
+    clip = read_clip(str(tmp_path), ClipPlan(COUNT, SIZE), None, 0)
+    np.testing.assert_array_equal(clip[:, 0, -1, 0], STEP * np.arange(COUNT))
+
+
 def test_a_clip_depends_on_seed_epoch_and_itself_only_and_frames_alike(root):
     split = load(root, augment="crop_flip").train
     whole, _ = split.batch(np.arange(7), KEY)
@@ -163,10 +170,13 @@ def test_a_stream_shorter_than_it_says_is_sampled_over_what_there_is(root, monke
 
 
 def test_missing_folders_are_named(tmp_path):
-    with pytest.raises(DataError, match=r"data\.root: expected the folder"):
+    with pytest.raises(DataError, match=r"data\.root: expected the folder.*with video files"):
+        load(tmp_path)
+    (tmp_path / "train" / "run").mkdir(parents=True)
+    with pytest.raises(DataError, match=r"at least 2 class folders, found 1.*with video files"):
         load(tmp_path)
     for part in ("train", "val"):
         for name in ("run", "walk"):
-            (tmp_path / part / name).mkdir(parents=True)
+            (tmp_path / part / name).mkdir(parents=True, exist_ok=True)
     with pytest.raises(DataError, match=r"expected videos .* found none"):
         load(tmp_path)

@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+from concurrent.futures import BrokenExecutor
 from pathlib import Path
 
 import numpy as np
@@ -100,5 +101,9 @@ def test_a_killed_process_that_decodes_videos_is_one_line(tmp_path):
     )  # fmt: skip
     pool = split._workers()
     os.kill(pool.submit(os.getpid).result(), signal.SIGKILL)
+    with pytest.raises(SetupError, match=r"data\.workers: a process .* was killed"):
+        split.batch(np.array([0]))
+    with pytest.raises(BrokenExecutor):  # known before the next batch is asked for
+        pool.submit(os.getpid)
     with pytest.raises(SetupError, match=r"data\.workers: a process .* was killed"):
         split.batch(np.array([0]))

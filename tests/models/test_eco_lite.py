@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+from functools import partial
+
 import mindspore as ms
 import numpy as np
 import pytest
+from rich.console import Console
 
 from ms_eff import models
 from ms_eff.bench.counts import count
+from ms_eff.config import Config
 from ms_eff.deploy.export import export
 from ms_eff.deploy.graphs import read_graph
 from ms_eff.errors import CheckpointError, ConfigError
+from ms_eff.experiment import Experiment
 from ms_eff.methods.spatiotemporal import apply_spatiotemporal
+from ms_eff.models.eco_lite import EcoLite
+from ms_eff.models.formats import read_arrays
 from ms_eff.models.inception import InceptionA
+from ms_eff.train import checkpoint
 from tests.tolerances import LAYER
 
 
@@ -74,6 +82,33 @@ def test_front_takes_the_weights_of_a_whole_inception(published, tmp_path):
     torch.save(state, tmp_path / "less.pth")
     with pytest.raises(CheckpointError, match=r"Mixed_5b.branch1x1.conv.weight' is missing"):
         models.build("eco_lite", front_weights=tmp_path / "less.pth")
+
+
+@pytest.fixture
+def experiment(tmp_path, monkeypatch):
+    """An experiment on a narrow ECO-Lite whose front has weights in a file."""
+    builder = partial(EcoLite, "inception", (4, 4, 4))
+    monkeypatch.setattr("ms_eff.models.eco_lite.eco_lite", builder)
+    models.save_weights(builder(in_channels=1, seed=7).net2d, tmp_path / "front.safetensors")
+    model = {"name": "eco_lite", "front_weights": tmp_path / "front.safetensors"}
+    data = {"name": "motion_digits", "frames": 4, "train_limit": 32, "test_limit": 32}
+    config = Config(output=tmp_path / "run", model=model, data=data, train={"epochs": 1})
+    return Experiment(config, "test", Console(quiet=True))
+
+
+def test_front_weights_of_a_config_are_not_needed_to_rebuild_its_checkpoint(experiment, tmp_path):
+    file = tmp_path / "front.safetensors"
+    model, description, trained = experiment._dense()
+    assert not trained
+    weights = {p.name: p.asnumpy() for p in model.get_parameters()}
+    checkpoint.save(tmp_path / "saved", weights, description)
+    front = read_arrays(file)
+    file.unlink()
+    rebuilt = {p.name: p.asnumpy() for p in checkpoint.rebuild(tmp_path / "saved").get_parameters()}
+    for name, array in front.items():
+        np.testing.assert_array_equal(rebuilt[f"net2d.{name}"], array, err_msg=name)
+    with pytest.raises(CheckpointError, match=r"model\.front_weights = .*: no such file"):
+        experiment.untouched_model()
 
 
 def test_wrong_sizes_are_named():
