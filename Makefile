@@ -1,4 +1,4 @@
-# demo · test · nightly · cross-check · bench · lint; each makes .venv when it is missing.
+# demo · test · nightly · cross-check · bench · compare · lint; each makes .venv when it is missing.
 PYTHON ?= python3
 BIN := .venv/bin
 # a file stays with one worker, so that what its fixtures compile is compiled once
@@ -16,10 +16,17 @@ TEXT ?= data/text
 SST2 ?= data/sst2
 MINILM ?= minilm
 DISTILLATION := results/distillation_sst2
+# a language model (.gguf, or a Hugging Face folder), and the folder of WikiText-2's valid.txt and
+# test.txt; make bench-progressive PARENT=FILE WIKITEXT=PATH
+PARENT ?= parent.gguf
+WIKITEXT ?= data/wikitext-2
+CRITERIA := configs/lowrank/resnet18_cifar10_cpu.yaml
 
 .PHONY: demo test test-all nightly lite lite-check cross-check bench bench-lowrank \
 	bench-lowrank-accuracy bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 \
-	bench-distillation bench-cleaning bench-cleaning-effect guard docs lint clean
+	bench-criteria bench-swiftlearn bench-swiftlearn-sst2 bench-swiftlearn-cifar10 \
+	bench-progressive bench-distillation bench-cleaning bench-cleaning-effect compare \
+	compare-page guard docs lint clean
 .DELETE_ON_ERROR:
 
 demo: .venv/.ready
@@ -68,11 +75,38 @@ bench-vit-accuracy: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.vit_accuracy_timing $(VIT_ACCURACY)
 	$(BIN)/python -m ms_eff.report.vit_accuracy $(VIT_ACCURACY)
 
-# about an hour a seed on two cores left alone; called again, it goes on where it stopped
+# about an hour and a quarter a seed on two cores left alone; called again, it goes on where it stopped
 bench-small-data: .venv/.ready-dev
 	$(BIN)/python -m ms_eff.bench.small_data --data $(DATA) --output $(SMALL_DATA)
 	$(BIN)/python -m ms_eff.report.small_data $(SMALL_DATA)
 	$(BIN)/python -m ms_eff.bench.resnet9_speed
+
+# what is kept before fine-tuning, by our criteria and by rivals; about half an hour on two cores, most of
+# it the dense networks' training; called again, it goes on where it stopped
+bench-criteria: .venv/.ready-dev
+	for seed in 0 1; do \
+		$(BIN)/ms-eff compress $(CRITERIA) data.root=$(DATA) data.test_limit=5000 seed=$$seed \
+			output=runs/criteria/seed$$seed && \
+		$(BIN)/python -m ms_eff.bench.criteria $(CRITERIA) data.root=$(DATA) data.test_limit=5000 \
+			seed=$$seed --checkpoint runs/criteria/seed$$seed/models/dense \
+			--name "resnet18 of width 16, seed $$seed" --output results/lowrank_criteria.json || exit; \
+	done
+
+# hours on two cores, a row at a time; called again, it goes on where it stopped
+bench-swiftlearn: bench-swiftlearn-sst2 bench-swiftlearn-cifar10
+
+bench-swiftlearn-sst2: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.swiftlearn sst2 --data $(SST2) --minilm $(MINILM)
+	$(BIN)/python -m ms_eff.report.swiftlearn_policies results/swiftlearn_sst2.json
+
+bench-swiftlearn-cifar10: .venv/.ready
+	$(BIN)/python -m ms_eff.bench.swiftlearn cifar10 --data $(DATA)
+	$(BIN)/python -m ms_eff.report.swiftlearn_policies results/swiftlearn_cifar10.json
+
+# likewise
+bench-progressive: .venv/.ready-dev
+	$(BIN)/python -m ms_eff.bench.progressive --parent $(PARENT) --text $(WIKITEXT)/test.txt \
+		--calibration $(WIKITEXT)/valid.txt
 
 # on a machine with nothing else to do while it times; called again, it goes on where it stopped
 bench-video: .venv/.ready
@@ -93,6 +127,24 @@ bench-distillation: .venv/.ready
 	$(BIN)/python -m ms_eff.bench.distillation --data $(SST2) --minilm $(MINILM) --size timing \
 		--output $(DISTILLATION)_time.json --work runs/distillation_time
 	$(BIN)/python -m ms_eff.report.distillation_methods $(DISTILLATION).json
+
+# ours beside what one would pick instead, family by family, then the page of all: many hours on two
+# cores; called again, it goes on where it stopped. DATA, SST2, MINILM, PARENT and WIKITEXT say where
+# data are; a family without its data is left to a later call, and the page says so
+compare: .venv/.ready-dev
+	-$(MAKE) bench-criteria
+	-$(MAKE) bench-lowrank-accuracy
+	-$(MAKE) bench-vit-accuracy
+	-$(MAKE) bench-swiftlearn-sst2
+	-$(MAKE) bench-swiftlearn-cifar10
+	-$(MAKE) bench-small-data
+	-$(BIN)/python -m ms_eff.bench.video_accuracy --data $(DATA)
+	-$(MAKE) bench-progressive
+	$(MAKE) compare-page
+
+# the page alone, from what is in results/
+compare-page: .venv/.ready
+	$(BIN)/python -m ms_eff.report.comparison
 
 # fails where a ratio is worse than the recorded one by more than noise; on a machine left alone
 guard: .venv/.ready-dev

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from ms_eff.methods.lowrank.plan import LowRankPlan
 
-__all__ = ["LOSSES", "compare", "main", "uniform_plan"]
+__all__ = ["LOSSES", "compare", "main", "smallest_ratio", "uniform_plan"]
 
 Array = NDArray[np.float64]
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)
@@ -119,16 +119,35 @@ def uniform_plan(layers: Any, size: Any, share: float) -> LowRankPlan:
     from ms_eff.methods.lowrank.planner import make_plan
     from ms_eff.methods.lowrank.settings import LowRankSettings
 
+    def plan_of(ratio: float) -> LowRankPlan:
+        return make_plan(layers, LowRankSettings(ratio=ratio), size).plan
+
+    def saved(ratio: float) -> int:
+        return sum(
+            weights_of(entry.kind, entry.shape) - weights_of(entry.kind, entry.shape, entry.rank)
+            for entry in plan_of(ratio).layers
+        )
+
+    return plan_of(smallest_ratio(saved, size.params, share))
+
+
+def smallest_ratio(saved: Callable[[float], int], params: int, share: float) -> float:
+    """Return the smallest ratio at which a network is within a share of its parameters.
+
+    Args:
+        saved: ratio above 1 -> parameters that it takes away.
+        params: of the whole network.
+        share: of them to keep.
+
+    >>> round(smallest_ratio(lambda ratio: int(100 - 100 / ratio), 100, 0.5), 3)
+    2.0
+    """
     low, high = 1.0, 100.0
     for _ in range(30):
         middle = (low + high) / 2
-        plan = make_plan(layers, LowRankSettings(ratio=middle), size).plan
-        saved = sum(
-            weights_of(entry.kind, entry.shape) - weights_of(entry.kind, entry.shape, entry.rank)
-            for entry in plan.layers
-        )
-        low, high = (low, middle) if size.params - saved <= share * size.params else (middle, high)
-    return make_plan(layers, LowRankSettings(ratio=high), size).plan
+        within = params - saved(middle) <= share * params
+        low, high = (low, middle) if within else (middle, high)
+    return high
 
 
 def _scorer(config: Config) -> Callable[[nn.Cell], float]:

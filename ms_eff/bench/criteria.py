@@ -3,7 +3,8 @@
 A trained network is decomposed to 1.5, 2, 3 and 4 times fewer parameters, by each criterion, with
 the same ratio for every layer and with one global budget, and is scored: by its accuracy, or, where
 the data are not what it was trained on, by how far its outputs agree with the dense network's.
-Every network is within the same number of parameters. Each row is saved at once.
+Every network is within the same number of parameters. Beside ours stand a plain SVD of whole
+kernels and tensorly's Tucker. Each row is saved at once.
 
     python -m ms_eff.bench.criteria CONFIG --checkpoint RUN/models/dense --output ROWS.json
     python -m ms_eff.bench.criteria CONFIG model.weights=FILE --agreement --output ROWS.json
@@ -13,6 +14,7 @@ Every network is within the same number of parameters. Each row is saved at once
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -34,11 +36,14 @@ if TYPE_CHECKING:
     from ms_eff.methods.lowrank.criteria import Criterion
     from ms_eff.methods.lowrank.plan import LowRankPlan
 
-__all__ = ["CRITERIA", "RATIOS", "compare", "main", "table"]
+__all__ = ["CRITERIA", "RATIOS", "RIVALS", "compare", "main", "table"]
 
 RATIOS = (1.5, 2.0, 3.0, 4.0)
 CRITERIA = ("weight", "activation", "two_sided")
 ALLOCATIONS = ("uniform", "global")
+# (criterion, allocation) of `ms_eff.bench.rivals.lowrank`
+RIVALS = (("svd", "uniform"), ("tensorly", "uniform"), ("tensorly", "global"))
+_OURS = tuple(itertools.product(CRITERIA, ALLOCATIONS))
 
 Score = Callable[["nn.Cell"], dict[str, float]]
 Key = tuple[str, str, float]
@@ -66,36 +71,41 @@ def compare(
     Yields:
         `criterion`, `allocation`, `ratio`, `params` (kept share), `decomposed`, and the score.
     """
+    from ms_eff.bench.rivals.lowrank import TensorlyTucker, svd_network
     from ms_eff.methods.lowrank.calibrate import make_criterion
     from ms_eff.methods.lowrank.layers import find_layers, network_params
 
     wanted = [
-        (criterion, allocation, ratio)
-        for criterion in CRITERIA
-        for allocation in ALLOCATIONS
+        (*kind, ratio)
+        for kind in (*_OURS, *RIVALS)
         for ratio in ratios
-        if (criterion, allocation, ratio) not in known
+        if (*kind, ratio) not in known
     ]
     layers = [layer for layer in find_layers(network) if not layer.reason]
     total = network_params(network)
-    by: dict[str, Criterion] = {}
+    by: dict[str, Criterion] = {"tensorly": TensorlyTucker()}
     for criterion, allocation, ratio in wanted:
-        if criterion not in by:
-            by[criterion] = make_criterion(network, layers, criterion, calibration(), samples)
-        plan = _plan(network, allocation, 1 / ratio, by[criterion])
-        changed = _decomposed(network, plan, by[criterion])
+        if criterion == "svd":
+            changed, decomposed = svd_network(network, 1 / ratio)
+        else:
+            if criterion not in by:
+                by[criterion] = make_criterion(network, layers, criterion, calibration(), samples)
+            plan = _plan(network, allocation, 1 / ratio, by[criterion])
+            changed, decomposed = _decomposed(network, plan, by[criterion]), len(plan.layers)
         yield {
             "criterion": criterion,
             "allocation": allocation,
             "ratio": ratio,
             "params": network_params(changed) / total,
-            "decomposed": len(plan.layers),
+            "decomposed": decomposed,
             **score(changed),
         }
 
 
 def table(results: Mapping[str, Any], measure: str) -> list[str]:
     """Return Markdown lines: a row for each criterion and allocation, a column for each ratio.
+
+    Rivals are left out where nothing of them was measured.
 
     Args:
         results: one network's part of the file.
@@ -107,11 +117,11 @@ def table(results: Mapping[str, Any], measure: str) -> list[str]:
         "|" + "---|" * (2 + len(ratios)),
     ]
     cells = {(r["criterion"], r["allocation"], r["ratio"]): r for r in results["rows"]}
-    for criterion in CRITERIA:
-        for allocation in ALLOCATIONS:
-            found = [cells.get((criterion, allocation, ratio)) for ratio in ratios]
+    for kind in (*_OURS, *RIVALS):
+        found = [cells.get((*kind, ratio)) for ratio in ratios]
+        if kind in _OURS or any(found):
             shown = " | ".join(_cell(row, measure) for row in found)
-            lines.append(f"| {criterion} | {allocation} | {shown} |")
+            lines.append(f"| {kind[0]} | {kind[1]} | {shown} |")
     return lines
 
 

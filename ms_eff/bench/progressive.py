@@ -1,7 +1,8 @@
 """Perplexity of a language model made smaller without training: every rule, beside the references.
 
 One parent, one calibration text, one test text; a row for each rule, allocation and share removed,
-written as it is measured, so that the command can be stopped and called again.
+written as it is measured, so that the command can be stopped and called again. Beside our rules
+stands ASVD's scaling.
 """
 
 from __future__ import annotations
@@ -13,13 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from ms_eff.bench.rows import Kind, Rows
+from ms_eff.errors import UserError
 from ms_eff.runtime import DeviceSettings, setup
 
-__all__ = ["REFERENCE", "main", "table"]
+__all__ = ["KIND", "REFERENCE", "main", "table"]
 
 KIND = Kind("progressive", ("rule", "allocation", "removed"), growing=())
 
-RULES = ("plain", "activation_aware", "two_sided")
+# a rival: `ms_eff.bench.rivals.asvd`
+ASVD = "asvd"
+RULES = ("plain", ASVD, "activation_aware", "two_sided")
 ALLOCATIONS = ("uniform", "global")
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.6)
 
@@ -32,13 +36,17 @@ REFERENCE: dict[tuple[str, str], dict[float, float]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is not there yet and print the table."""
+    """Measure what is not there yet, print the table; return 0, or 2 for a user's mistake."""
     options = _parser().parse_args(arguments)
     setup(DeviceSettings(isa="native"))
-    bench = _Bench(options)
-    bench.dense()
-    for rule in options.rules:
-        bench.rule(rule)
+    try:
+        bench = _Bench(options)
+        bench.dense()
+        for rule in options.rules:
+            bench.rule(rule)
+    except UserError as error:
+        print(f"progressive: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
     print(table(bench.rows.rows))
     return 0
 
@@ -114,11 +122,12 @@ class _Bench:
             self._member(rule, factors, allocation, removed)
 
     def _factors(self, rule: str) -> Any:
+        from ms_eff.bench.rivals.asvd import ActivationScaling
         from ms_eff.methods.progressive.calibration import calibrated
         from ms_eff.methods.progressive.settings import CRITERION_OF, CalibrationSettings
         from ms_eff.methods.progressive.truncate import Whitening, decompose
 
-        moments = None
+        whitening = Whitening("weight", None)
         if rule != "plain":
             settings = CalibrationSettings(
                 files=(self.options.calibration,),
@@ -132,7 +141,11 @@ class _Bench:
                 self.options.work / "statistics",
                 lambda done, total: print(f"calibration: pass {done}/{total}", file=sys.stderr),
             )
-        whitening = Whitening(CRITERION_OF[rule], moments)
+            whitening = (
+                ActivationScaling(moments)
+                if rule == ASVD
+                else Whitening(CRITERION_OF[rule], moments)
+            )
         print(f"{rule}: decomposing {len(self.shapes)} matrices", file=sys.stderr)
         return decompose(self.parent, self.shapes, whitening, self.options.work / rule)
 

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 __all__ = ["KIND", "RECIPES", "Plan", "main", "run"]
 
 KIND = Kind("small_data", ("recipe", "seed"), growing=("seeds", "recipes"))
-RECIPES = ("baseline", "sam", "sam_ip", "sam_gc", "meta", "best")
+# airbench is what one would take instead of best; its config says what is airbench's in it
+RECIPES = ("baseline", "sam", "sam_ip", "sam_gc", "meta", "best", "airbench")
 _MODULE = "ms_eff.bench.small_data"
 _CONFIG = "resnet9_cifar10_5k_{}.yaml"
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ms_eff.bench import rivals
 from ms_eff.bench.accuracy_runs import (
     call,
     changed_size,
@@ -84,10 +85,11 @@ def measure(
     began = time.perf_counter()
     folder = work / case.folder
     folder.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment(
-        make_config(case, size, data, folder), f"python -m {_MODULE}", console
-    )  # fmt: skip
-    found = experiment.train().stages["trained"]
+    config = make_config(case, size, data, folder)
+    with rivals.known():
+        experiment = Experiment(config, f"python -m {_MODULE}", console)
+        found = experiment.train().stages["trained"]
+    reports = experiment.results.methods.values()
     seconds = training_seconds(found["curve"], size.batch_size)
     return {
         "seed": case.seed,
@@ -98,7 +100,7 @@ def measure(
         "loss": found["loss"],
         "params": found["params"],
         "macs": found["macs"],
-        "ideal_gain": experiment.results.methods.get("skipvit", {}).get("ideal_gain"),
+        "ideal_gain": next((r["ideal_gain"] for r in reports if "ideal_gain" in r), None),
         "epochs": len(seconds),
         "seconds": round(sum(seconds), 2),
         "epoch_seconds": round(statistics.median(seconds[len(seconds) // 2 :]), 3),

@@ -9,11 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
+from ms_eff.bench.rivals.tome import equal_work
 from ms_eff.bench.rows import Kind
 from ms_eff.config import Config
 from ms_eff.section import Section
 
-__all__ = ["KIND", "SIZES", "VARIANTS", "Case", "Size", "cases", "make_config"]
+__all__ = ["KIND", "SIZES", "VARIANTS", "Case", "Size", "Variant", "cases", "make_config"]
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -21,20 +22,38 @@ KIND = Kind("vit_accuracy", ("seed", "variant"))
 
 # the learning rate of GQKVA's paper is for 288 images a step; small batches take it as well
 _LR, _WEIGHT_DECAY = 1e-3, 0.05
-_DROP = 0.55
+_DROP, _PATCH = 0.55, 4
 
-# name -> settings of gqkva, of skipvit but for the blocks, and how far from the end tokens merge
-VARIANTS: dict[str, tuple[dict[str, Any] | None, dict[str, Any] | None, int]] = {
-    "dense (MHA)": (None, None, 0),
-    "SkipViT": (None, {}, 1),
-    "random (random-LTD)": (None, {"score": "random"}, 1),
-    "plain dropping": (None, {}, 0),
-    "GKVA-3": ({"kind": "gkva", "groups": 3}, None, 0),
-    "GQA-3": ({"kind": "gqa", "groups": 3}, None, 0),
-    "MQA": ({"kind": "mqa"}, None, 0),
-    "MKVA": ({"kind": "mkva"}, None, 0),
-    "GQKVA-2.3": ({"kind": "gqkva", "groups": (2, 3)}, None, 0),
-    "SkipViT with GKVA-3": ({"kind": "gkva", "groups": 3}, {}, 1),
+
+@dataclass(frozen=True)
+class Variant:
+    """What a row's blocks are.
+
+    Attributes:
+        gqkva: settings of the method; None: without it.
+        skipvit: likewise, but for its blocks.
+        behind: how far from the end the skipped tokens come back.
+        tome: merge tokens in every block instead (a rival), as many as make SkipViT's work.
+    """
+
+    gqkva: dict[str, Any] | None = None
+    skipvit: dict[str, Any] | None = None
+    behind: int = 1
+    tome: bool = False
+
+
+VARIANTS = {
+    "dense (MHA)": Variant(),
+    "SkipViT": Variant(skipvit={}),
+    "random (random-LTD)": Variant(skipvit={"score": "random"}),
+    "plain dropping": Variant(skipvit={}, behind=0),
+    "ToMe": Variant(tome=True),
+    "GKVA-3": Variant({"kind": "gkva", "groups": 3}),
+    "GQA-3": Variant({"kind": "gqa", "groups": 3}),
+    "MQA": Variant({"kind": "mqa"}),
+    "MKVA": Variant({"kind": "mkva"}),
+    "GQKVA-2.3": Variant({"kind": "gqkva", "groups": (2, 3)}),
+    "SkipViT with GKVA-3": Variant({"kind": "gkva", "groups": 3}, {}),
 }
 
 
@@ -45,7 +64,8 @@ class Size(Section):
         dim: channels of a token.
         depth: number of blocks.
         heads: attention heads; a multiple of six, which all kinds of attention here divide.
-        reduced: blocks that the dropped patches skip, as many in every variant that drops any.
+        reduced: blocks that the dropped patches skip, as many in every variant that drops any;
+            where tokens merge, its work is matched.
         seeds: each gives weights, order of the data, and augmentation.
         train_images: evenly over the classes; None: all.
         test_images: likewise.
@@ -111,30 +131,38 @@ def cases(size: Size) -> Iterator[Case]:
 
 
 def make_config(case: Case, size: Size, data: Mapping[str, Any], output: Path) -> Config:
-    """Return the config of a row's run; those of one seed differ in `methods` and `output` only."""
-    grouped, skipping, behind = VARIANTS[case.variant]
-    methods: list[dict[str, Any]] = []
-    if grouped is not None:
-        methods.append({"gqkva": grouped})
-    if skipping is not None:
-        merge = size.depth - behind
-        blocks = {"score_block": merge - size.reduced - 1, "merge_block": merge}
-        methods.append({"skipvit": {"drop": _DROP, **blocks, **skipping}})
+    """Return the config of a row's run; those of one seed differ in `methods` and `output` only.
+
+    Rivals are methods within `ms_eff.bench.rivals.known` alone.
+    """
+    variant = VARIANTS[case.variant]
     digits = data["name"] == "digits"
+    side = 16 if digits else 32
+    methods: list[dict[str, Any]] = []
+    if variant.gqkva is not None:
+        methods.append({"gqkva": variant.gqkva})
+    if variant.skipvit is not None:
+        merge = size.depth - variant.behind
+        blocks = {"score_block": merge - size.reduced - 1, "merge_block": merge}
+        methods.append({"skipvit": {"drop": _DROP, **blocks, **variant.skipvit}})
+    if variant.tome:
+        patches = (side // _PATCH) ** 2
+        merged = equal_work(patches, size.depth, size.dim, size.reduced, _DROP)
+        methods.append({"tome": {"merged": merged}})
     return Config(
         output=output,
         seed=case.seed,
         device={"isa": "native"},  # no convolution anywhere
         model={
             "name": "vit",
-            "patch_size": 4,
+            "patch_size": _PATCH,
             "dim": size.dim,
             "depth": size.depth,
             "heads": size.heads,
         },
         data={
             **data,
-            "image_size": 16 if digits else 32,
+            "image_size": side,
             "batch_size": size.batch_size,
             "eval_batch_size": 250,
             # mirrored digits are no digits

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ms_eff.bench import environment
+from ms_eff.bench import environment, rivals
 from ms_eff.bench.accuracy_runs import data_block
 from ms_eff.bench.rows import read_rows
 from ms_eff.bench.timers import Work, compare
@@ -69,8 +69,9 @@ def _step(config: Config, channels: int, runs: int) -> Work:
     shape = {"image_size": side, "in_channels": channels, "num_classes": _CLASSES}
     network = models.build(config.model.name, **config.model.args(**shape))
     context = ModelContext((batch, channels, side, side))
-    for name, wishes in config.method_settings():
-        network = method_class(name)(wishes).change_model(network, context)
+    with rivals.known():
+        for name, wishes in config.method_settings():
+            network = method_class(name)(wishes).change_model(network, context)
     step = plain_step(network, config.train, _WARMUP + runs).set_train(True)
     images = np.random.default_rng(0).standard_normal(context.input_shape, dtype=np.float32)
     inputs, labels = Tensor(images), Tensor(np.arange(batch, dtype=np.int32) % _CLASSES)

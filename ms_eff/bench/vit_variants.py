@@ -1,8 +1,9 @@
 """How fast grouped attention and token skipping are on a ViT: `make bench-vit`.
 
 The nine rows of GQKVA (arXiv:2311.03426) and SkipViT (arXiv:2401.15293) at 55 %, with one to six
-reduced blocks. Each row is a process of its own that times the plain network and the changed one
-in turns. A row that is in the results already is not measured again.
+reduced blocks; beside them ToMe (arXiv:2210.09461), a rival, at the work of five. Each row is a
+process of its own that times the plain network and the changed one in turns. A row that is in the
+results already is not measured again.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ms_eff.bench.child import isa_variables, measured_apart
+from ms_eff.bench.rivals.tome import equal_work
 from ms_eff.bench.rows import Kind, Rows
 from ms_eff.bench.vit_variants_table import lines, met
 from ms_eff.errors import UserError
@@ -35,7 +37,7 @@ class Case:
     """A row of one of the two tables.
 
     Attributes:
-        method: `gqkva` or `skipvit`.
+        method: `gqkva`, `skipvit` or `tome`.
         variant: its name there.
         settings: of the method.
         paper: what the method's paper has for it, on other devices than ours: `params` in millions,
@@ -77,6 +79,12 @@ def _grouped(variant: str, kind: str, groups: Any, params: float, milliseconds: 
     return Case("gqkva", variant, {"kind": kind, "groups": groups}, paper)
 
 
+def _merging(reduced: int) -> Case:
+    """Return the row in which tokens merge at the work of so many reduced blocks."""
+    merged = equal_work(196, 12, 384, reduced, 0.55)
+    return Case("tome", f"ToMe, {merged} tokens a block", {"merged": merged})
+
+
 def _skipping(reduced: int) -> Case:
     """Return the row with so many reduced blocks; the merge stays where it is by default."""
     if reduced == 3:
@@ -101,6 +109,7 @@ CASES = {
         _grouped("GQKVA-2.3", "gqkva", (2, 3), 19.09, 175.77),
         _grouped("GQKVA-3.2", "gqkva", (3, 2), 18.79, 175.67),
         *(_skipping(reduced) for reduced in range(1, 7)),
+        _merging(5),
     )
 }
 

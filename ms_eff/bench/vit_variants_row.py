@@ -9,6 +9,7 @@ from mindspore import nn
 from ms_eff import models, runtime
 from ms_eff.bench.counts import count, totals
 from ms_eff.bench.latency import Kind, compare_models
+from ms_eff.bench.rivals.tome_cells import merge_tokens
 from ms_eff.bench.steps import plain_step
 from ms_eff.bench.timers import against
 from ms_eff.methods.gqkva.settings import GQKVASettings
@@ -71,4 +72,6 @@ def _changed(dense: nn.Cell, case: Case) -> nn.Cell:
     if case.method == "gqkva":
         wishes = GQKVASettings(**case.settings)
         return convert_attention(dense, wishes.kind, wishes.groups, fresh_seed=0)[0]
+    if case.method == "tome":
+        return merge_tokens(dense, case.settings["merged"])
     return apply_skipvit(dense, SkipViTSettings(**case.settings))[0]

@@ -30,10 +30,10 @@ def lines(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         rows: as `ms_eff.bench.vit_variants` records them.
     """
     found: list[str] = []
-    for method, titles, cells in (
-        ("gqkva", _GROUPED, _grouped), ("skipvit", _SKIPPING, _skipping)
+    for methods, titles, cells in (
+        (("gqkva",), _GROUPED, _grouped), (("skipvit", "tome"), _SKIPPING, _skipping)
     ):  # fmt: skip
-        chosen = [row for row in rows if row["method"] == method]
+        chosen = [row for row in rows if row["method"] in methods]
         if chosen:
             found += ["", *_table(titles, (cells(row) for row in chosen))]
     return found[1:]
@@ -75,6 +75,8 @@ def _grouped(row: Mapping[str, Any]) -> list[str]:
 def _skipping(row: Mapping[str, Any]) -> list[str]:
     training, inference, reached = row["training"], row["inference"], met(row)
     wanted = [] if row["wanted"] is None else [f"{row['wanted']:+g} {_said(reached['gain'])}"]
+    if "share" in reached:
+        wanted.append(f"{100 * _SHARE:.0f} % of the ideal {_said(reached['share'])}")
     return [
         row["variant"],
         f"{row['params']['changed']:,}",
@@ -83,7 +85,7 @@ def _skipping(row: Mapping[str, Any]) -> list[str]:
         _time(training),
         gain(training["speedup"], 1),
         f"{100 * training['share_of_gain']:.0f} %",
-        ", ".join([*wanted, f"{100 * _SHARE:.0f} % of the ideal {_said(reached['share'])}"]),
+        ", ".join(wanted),
         f"{row['paper']['gain']:+.2f}" if row["paper"] else "",
         _time(inference),
         gain(inference["speedup"], 1),

@@ -17,6 +17,7 @@ from typing import Any
 from ms_eff.bench.distillation_sizes import KIND, METHODS, PLAIN, TEACHER
 from ms_eff.bench.rows import read_rows
 from ms_eff.errors import UserError
+from ms_eff.report.calls import where
 from ms_eff.report.numbers import MISSING, exact, mean
 
 __all__ = ["PAPER", "main", "markdown"]
@@ -150,7 +151,7 @@ def _about(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> str:
         f"Teacher {settings['teacher_epochs']} epochs, students {settings['epochs']}, batch "
         f"{settings['batch_size']}; seeds {seeds}: mean ± standard deviation, differences taken "
         f"seed by seed. {_what_costs(timing)} A teacher's own training is not added to its "
-        f"students'. {minutes:.0f} minutes of training in all on {_where(first)}. The paper's "
+        f"students'. {minutes:.0f} minutes of training in all on {where(first)}. The paper's "
         "figures are of GPT-2 and DistilGPT2 over all of GLUE: its differences may be compared, "
         "not its values."
     )
@@ -162,15 +163,9 @@ def _what_costs(timing: Mapping[str, Any] | None) -> str:
     batch = timing["settings"]["batch_size"]
     return (
         f"Milliseconds are those of a step of {batch} sentences once all is compiled, measured "
-        f"apart on a machine left alone ({_where(timing['calls'][0])}); MATE-KD's include its "
+        f"apart on a machine left alone ({where(timing['calls'][0])}); MATE-KD's include its "
         "generator's steps, annealing-KD's are of its first phase: its second is plain fine-tuning."
     )
-
-
-def _where(call: Mapping[str, Any]) -> str:
-    cores = f", {call['cores']} core{'s' * (call['cores'] > 1)}" if call["cores"] else ""
-    version = call["versions"].get("mindspore", MISSING)
-    return f"{call['device']}{cores}, MindSpore {version}, {call['date'][:10]}"
 
 
 def _order(rows: Sequence[Row]) -> str:

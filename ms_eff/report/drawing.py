@@ -9,12 +9,13 @@ from typing import Any
 
 from ms_eff.errors import SetupError
 
-__all__ = ["inline_svg", "legend", "name_axes", "panels", "style", "svg_file"]
+__all__ = ["INK", "inline_svg", "legend", "name_axes", "panels", "style", "svg_file"]
 
 # mid-tones that stand out from white and from near-black alike, and a marker each
 _COLOURS = ("#3b82d6", "#e07b1f", "#2a9d6f", "#b05cc6", "#d1495b", "#7d8597", "#1f9fb3")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-_INK = "#010203"  # a colour nobody draws with, replaced by the page's
+# a colour that no series has; it becomes that of the text where the figure goes
+INK = "#010203"
 
 
 def style(index: int) -> dict[str, Any]:
@@ -55,15 +56,15 @@ def panels(
 def name_axes(axis: Any, x: str, y: str, title: str = "") -> None:
     """Name the axes, and the panel if it has a title, in the ink that the writer replaces."""
     if title:
-        axis.set_title(title, color=_INK, fontsize=8)
-    axis.set_xlabel(x, color=_INK)
-    axis.set_ylabel(y, color=_INK)
+        axis.set_title(title, color=INK, fontsize=8)
+    axis.set_xlabel(x, color=INK)
+    axis.set_ylabel(y, color=INK)
     axis.patch.set_alpha(0)
-    axis.tick_params(colors=_INK)
-    axis.grid(visible=True, color=_INK, alpha=0.15, linewidth=0.7)
+    axis.tick_params(colors=INK)
+    axis.grid(visible=True, color=INK, alpha=0.15, linewidth=0.7)
     for side, spine in axis.spines.items():
         spine.set_visible(side in ("left", "bottom"))
-        spine.set_color(_INK)
+        spine.set_color(INK)
 
 
 def legend(figure: Any, axes: Sequence[Any], columns: int | None = None) -> None:
@@ -85,20 +86,20 @@ def legend(figure: Any, axes: Sequence[Any], columns: int | None = None) -> None
         loc="outside upper left",
         ncols=columns or len(known),
         frameon=False,
-        labelcolor=_INK,
+        labelcolor=INK,
     )
 
 
 def inline_svg(figure: Any) -> str:
     """Return the figure as an SVG element for a page, in the colour of the page's text."""
     # HTML knows both name spaces by itself, and a page without addresses is easily checked
-    return re.sub(r' xmlns(:xlink)?="[^"]*"', "", _svg(figure).replace(_INK, "currentColor"))
+    return re.sub(r' xmlns(:xlink)?="[^"]*"', "", _svg(figure).replace(INK, "currentColor"))
 
 
 def svg_file(figure: Any) -> str:
     """Return the figure as a file of its own: dark ink on white, for a card in Markdown."""
     figure.patch.set(facecolor="white", alpha=1)
-    return _svg(figure).replace(_INK, "#24292f")
+    return _svg(figure).replace(INK, "#24292f")
 
 
 def _svg(figure: Any) -> str:

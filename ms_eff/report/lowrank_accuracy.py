@@ -20,7 +20,7 @@ from ms_eff.files import read_json, replacing
 from ms_eff.report.drawing import legend, name_axes, panels, style, svg_file
 from ms_eff.report.numbers import MISSING, deviation, exact, mean, short, span
 
-__all__ = ["main", "markdown", "plot"]
+__all__ = ["main", "markdown", "plot", "timed"]
 
 Row = Mapping[str, Any]
 
@@ -51,7 +51,7 @@ def markdown(results: Mapping[str, Any], timing: Mapping[str, Any] | None = None
         timing: of `ms_eff.bench.accuracy_timing`: seconds then are steps times the step's median
             on a machine left alone, in place of what the runs took.
     """
-    rows = _timed(results["rows"], results["settings"], timing)
+    rows = timed(results, timing)
     lines = [
         f"| {' | '.join(_COLUMNS)} |",
         f"|{'---|' * len(_COLUMNS)}",
@@ -73,7 +73,7 @@ def plot(results: Mapping[str, Any], timing: Mapping[str, Any] | None = None) ->
     Raises:
         SetupError: matplotlib is not installed.
     """
-    rows = _timed(results["rows"], results["settings"], timing)
+    rows = timed(results, timing)
     models = list(dict.fromkeys(row["model"] for row in rows))
     figure, axes = panels(max(len(models), 1))
     for axis, model in zip(axes, models, strict=False):
@@ -95,6 +95,28 @@ def plot(results: Mapping[str, Any], timing: Mapping[str, Any] | None = None) ->
         name_axes(axis, "seconds of fine-tuning", "test accuracy, %")
     legend(figure, axes, columns=4)
     return svg_file(figure)
+
+
+def timed(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> list[Row]:
+    """Return the rows with the seconds that a timing gives them.
+
+    Args:
+        results: as `markdown` takes them.
+        timing: likewise.
+    """
+    rows = results["rows"]
+    if timing is None:
+        return list(rows)
+    found: list[Row] = []
+    for row in rows:
+        step = timing["steps"].get(row["model"], {}).get(row["variant"])
+        if step is None:
+            found.append(row)
+            continue
+        steps = row["epochs"] * (row["train_images"] // results["settings"]["batch_size"])
+        seconds = steps * step["median_ms"] / 1000
+        found.append({**row, "seconds": seconds, "steady_seconds": seconds})
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -153,24 +175,6 @@ def _cells(rows: Sequence[Row], model: str, variant: str) -> list[str]:
         mean(list({row["seconds"] for row in found}), 0),
         paper,
     ]
-
-
-def _timed(
-    rows: Sequence[Row], settings: Mapping[str, Any], timing: Mapping[str, Any] | None
-) -> list[Row]:
-    """Return the rows with the seconds that a timing gives them."""
-    if timing is None:
-        return list(rows)
-    found: list[Row] = []
-    for row in rows:
-        step = timing["steps"].get(row["model"], {}).get(row["variant"])
-        if step is None:
-            found.append(row)
-            continue
-        steps = row["epochs"] * (row["train_images"] // settings["batch_size"])
-        seconds = steps * step["median_ms"] / 1000
-        found.append({**row, "seconds": seconds, "steady_seconds": seconds})
-    return found
 
 
 def _about(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> str:

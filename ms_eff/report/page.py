@@ -11,7 +11,7 @@ from ms_eff.errors import SetupError, UserError
 from ms_eff.files import replacing
 from ms_eff.report.parts import Part, parts_of
 
-__all__ = ["render", "write"]
+__all__ = ["page_of", "render", "save", "write"]
 
 _TEMPLATE = "page.html"
 
@@ -27,6 +27,15 @@ def render(results: Mapping[str, Any], extra: Sequence[Part] = ()) -> str:
         DataError: these are no results of a run.
         SetupError: jinja2 or matplotlib is not installed.
     """
+    return page_of(_title(results), _subtitle(results), [*parts_of(results), *extra])
+
+
+def page_of(title: str, subtitle: str, parts: Sequence[Part]) -> str:
+    """Return one HTML page of some parts.
+
+    Raises:
+        SetupError: jinja2 is not installed.
+    """
     try:
         from jinja2 import Environment, StrictUndefined
     except ImportError as error:
@@ -39,9 +48,7 @@ def render(results: Mapping[str, Any], extra: Sequence[Part] = ()) -> str:
     template = environment.from_string(
         resources.files("ms_eff.report").joinpath(_TEMPLATE).read_text(encoding="utf-8")
     )
-    return template.render(
-        title=_title(results), subtitle=_subtitle(results), parts=[*parts_of(results), *extra]
-    )
+    return template.render(title=title, subtitle=subtitle, parts=parts)
 
 
 def write(results: Mapping[str, Any], path: str | Path, extra: Sequence[Part] = ()) -> Path:
@@ -52,8 +59,16 @@ def write(results: Mapping[str, Any], path: str | Path, extra: Sequence[Part] = 
         SetupError: jinja2 or matplotlib is not installed.
         UserError: the file cannot be written there.
     """
+    return save(render(results, extra), path)
+
+
+def save(text: str, path: str | Path) -> Path:
+    """Write a page, whole or not at all; return its path.
+
+    Raises:
+        UserError: the file cannot be written there.
+    """
     path = Path(path)
-    text = render(results, extra)
     with replacing(path, UserError, parents=True) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return path

@@ -20,7 +20,7 @@ from ms_eff.files import read_json, replacing
 from ms_eff.report.drawing import legend, name_axes, panels, style, svg_file
 from ms_eff.report.numbers import MISSING, deviation, exact, mean, short, span
 
-__all__ = ["METHODS", "main", "markdown", "plot"]
+__all__ = ["METHODS", "main", "markdown", "plot", "timed"]
 
 Row = Mapping[str, Any]
 
@@ -40,6 +40,7 @@ _COLUMNS = (
     "throughput, %", "ideal, %", "paper, ImageNet",
 )  # fmt: skip
 _WALL = "Seconds are those of training, the median over the later half of the epochs."
+_MERGING = "ToMe merges patches in every block, as many as bring its work closest to SkipViT's. "
 _ALONE = (
     "Seconds are steps times the median training step, timed apart, in turns, with nothing else on "
     "the machine."
@@ -57,7 +58,7 @@ def markdown(
         timing: of `ms_eff.bench.vit_accuracy_timing`: seconds an epoch then are steps times the
             step's median on a machine left alone, in place of what the runs took.
     """
-    rows = _timed(results, timing)
+    rows = timed(results, timing)
     lines = [
         f"| {' | '.join(_COLUMNS)} |",
         f"|{'---|' * len(_COLUMNS)}",
@@ -76,7 +77,7 @@ def plot(results: Mapping[str, Any], method: str, timing: Mapping[str, Any] | No
     Raises:
         SetupError: matplotlib is not installed.
     """
-    rows = _timed(results, timing)
+    rows = timed(results, timing)
     # skipping changes no parameters
     kinds = [("seconds an epoch", "epoch_seconds", 1.0)]
     if method == "gqkva":
@@ -96,6 +97,24 @@ def plot(results: Mapping[str, Any], method: str, timing: Mapping[str, Any] | No
     # two names fit above one panel
     legend(figure, axes, columns=1 + len(kinds))
     return svg_file(figure)
+
+
+def timed(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> list[Row]:
+    """Return the rows with the seconds an epoch that a timing gives them.
+
+    Args:
+        results: as `markdown` takes them.
+        timing: likewise.
+    """
+    if timing is None:
+        return list(results["rows"])
+    found: list[Row] = []
+    for row in results["rows"]:
+        steps = row["train_images"] // results["settings"]["batch_size"]
+        step = timing["steps"].get(row["variant"])
+        seconds = row["epoch_seconds"] if step is None else steps * step["median_ms"] / 1000
+        found.append({**row, "epoch_seconds": seconds})
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -120,13 +139,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _variants(rows: Iterable[Row], method: str) -> list[str]:
-    """Return the variants that use the method, and the dense network, in the table's order."""
+    """Return the method's variants, its rivals and the dense network, in the table's order."""
     there = {row["variant"] for row in rows}
-    position = METHODS.index(method)
     return [
         name
-        for name, parts in VARIANTS.items()
-        if name in there and (name == _DENSE or parts[position] is not None)
+        for name, variant in VARIANTS.items()
+        if name in there
+        and (
+            name == _DENSE
+            or getattr(variant, method) is not None
+            or (method == "skipvit" and variant.tome)
+        )
     ]
 
 
@@ -148,19 +171,6 @@ def _cells(rows: Sequence[Row], variant: str) -> list[str]:
     ]  # fmt: skip
 
 
-def _timed(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> list[Row]:
-    """Return the rows with the seconds an epoch that a timing gives them."""
-    if timing is None:
-        return list(results["rows"])
-    found: list[Row] = []
-    for row in results["rows"]:
-        steps = row["train_images"] // results["settings"]["batch_size"]
-        step = timing["steps"].get(row["variant"])
-        seconds = row["epoch_seconds"] if step is None else steps * step["median_ms"] / 1000
-        found.append({**row, "epoch_seconds": seconds})
-    return found
-
-
 def _about(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> str:
     """Say in one paragraph what the table was measured on."""
     rows, calls, settings = results["rows"], results["calls"], results["settings"]
@@ -177,6 +187,7 @@ def _about(results: Mapping[str, Any], timing: Mapping[str, Any] | None) -> str:
         f"with the same schedule and order of the data; seeds {seeds}: mean ± standard deviation. "
         f"Gaps, in points, and throughput are taken against the dense network of the same seed. "
         f"Where patches are dropped, 55 % of them skip {_blocks(settings)}. "
+        f"{_MERGING if any(row['variant'] == 'ToMe' for row in rows) else ''}"
         f"{_WALL if timing is None else _ALONE} All of it took "
         f"{minutes:.0f} minutes on {first['device']}{cores}, MindSpore "
         f"{first['versions'].get('mindspore', MISSING)}, {first['date'][:10]}."

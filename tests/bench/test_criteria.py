@@ -11,7 +11,7 @@ from mindspore import nn
 
 from ms_eff import models
 from ms_eff.bench import criteria
-from ms_eff.bench.criteria import compare, main, table
+from ms_eff.bench.criteria import RIVALS, compare, main, table
 from ms_eff.bench.criteria_scores import agreement_of
 from ms_eff.methods.lowrank.layers import network_params
 
@@ -24,6 +24,7 @@ train: {{epochs: 0}}
 
 
 def test_every_network_is_within_the_same_share_and_a_known_row_is_left_out() -> None:
+    pytest.importorskip("tensorly")
     network = models.build("resnet18", stem="cifar", width=8, num_classes=5, in_channels=1)
     rng = np.random.default_rng(0)
 
@@ -35,16 +36,21 @@ def test_every_network_is_within_the_same_share_and_a_known_row_is_left_out() ->
         compare(network, lambda net: {"accuracy": float(network_params(net))}, batches,
                 ratios=(2.0,), samples=16, known=known)
     )  # fmt: skip
-    assert [(row["criterion"], row["allocation"]) for row in rows] == [
+    ours = [
         (criterion, allocation)
         for criterion in ("weight", "activation", "two_sided")
         for allocation in ("uniform", "global")
-    ][1:]
+    ]
+    kinds = [(row["criterion"], row["allocation"]) for row in rows]
+    assert kinds == [*ours[1:], *RIVALS]
     assert all(0.4 < row["params"] <= 0.5 for row in rows)
     far = {**rows[0], "criterion": "activation", "allocation": "uniform", "params": 0.6}
     assert "out of reach" in table({"rows": [far]}, "accuracy")[4]
     lines = table({"rows": rows}, "accuracy")
     assert lines[2].startswith("| weight | uniform | –")  # noqa: RUF001
+    assert len(lines) == 2 + len(ours) + len(RIVALS)
+    # a file from before the rivals has no lines of theirs
+    assert len(table({"rows": rows[: len(ours) - 1]}, "accuracy")) == 2 + len(ours)
 
 
 def test_agreement_counts_first_choices_and_directions() -> None:
@@ -57,6 +63,7 @@ def test_agreement_counts_first_choices_and_directions() -> None:
 def test_rows_are_saved_taken_up_and_mistakes_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    pytest.importorskip("tensorly")
     monkeypatch.setattr(criteria, "RATIOS", (2.0,))
     network = models.build("resnet18", stem="cifar", width=8, num_classes=10, in_channels=1)
     models.save_weights(network, tmp_path / "net.safetensors")
@@ -74,9 +81,9 @@ def test_rows_are_saved_taken_up_and_mistakes_are_one_line(
     assert main(words) == 0
     assert main(words) == 0
     own = json.loads(output.read_text())["networks"]["resnet18"]
-    assert seen == [0, 6]
+    assert seen == [0, 9]
     assert own["dense"]["agreement"] == 1.0
-    assert len(own["rows"]) == 6
+    assert len(own["rows"]) == 9
     assert main([*words, "--samples", "16"]) == 2
     assert "calibration_samples = 32, these of 16; choose another" in capsys.readouterr().err
     assert main([*words[:-2], "--output", str(output), "data.test_limit=50"]) == 2

@@ -23,15 +23,19 @@ def test_rows_are_measured_once_and_shown(
         *("--parent", str(parent), "--output", str(output), "--work", str(tmp_path / "work")),
         *("--text", str(parent / "text.txt"), "--tokens", "64", "--window", "16"),
         *("--calibration", str(parent / "text.txt"), "--calibration-tokens", "64"),
-        *("--rules", "activation_aware", "--removed", "0.4"),
+        *("--rules", "activation_aware", "asvd", "--removed", "0.4"),
     ]
     assert progressive.main([*call, "--allocations", "uniform"]) == 0
     rows = json.loads(output.read_text())["rows"]
-    assert [(r["rule"], r["removed"]) for r in rows] == [("dense", 0), ("activation_aware", 0.4)]
+    kinds = [(r["rule"], r["removed"]) for r in rows]
+    assert kinds == [("dense", 0), ("activation_aware", 0.4), ("asvd", 0.4)]
     dense = sum(S * C for S, C in block_shapes(open_parent(parent).shape).values())
     assert rows[0]["block_params"] == dense
-    assert rows[1]["block_params"] <= 0.6 * dense
+    assert rows[1]["block_params"] == rows[2]["block_params"] <= 0.6 * dense
+    assert rows[1]["perplexity"] != rows[2]["perplexity"]
     assert rows[0]["perplexity"] < rows[1]["perplexity"]
     assert progressive.main([*call, "--allocations", "uniform"]) == 0
     assert json.loads(output.read_text())["rows"] == rows
     assert f"{rows[1]['perplexity']:.1f} [95.9]" in capsys.readouterr().out
+    assert progressive.main([*call, "--text", str(tmp_path / "none.txt")]) == 2
+    assert "none.txt" in capsys.readouterr().err

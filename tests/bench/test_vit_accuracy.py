@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ms_eff.bench import vit_accuracy, vit_accuracy_sizes
+from ms_eff.bench import rivals, vit_accuracy, vit_accuracy_sizes
 from ms_eff.bench.accuracy_runs import changed_size
 from ms_eff.bench.vit_accuracy import main, run
 from ms_eff.bench.vit_accuracy_sizes import SIZES, VARIANTS, Case, Size, cases, make_config
@@ -18,6 +18,7 @@ TINY = changed_size(
     SIZES["quick"], {"dim": 12, "train_images": 128, "test_images": 100, "batch_size": 32}
 )
 DIGITS = {"name": "digits"}
+RECORDED = Path(__file__).parents[2] / "results" / "vit_accuracy_cifar10.json"
 
 
 def fake(case: Case, *_: Any) -> dict[str, Any]:
@@ -29,7 +30,10 @@ def test_every_variant_drops_in_as_many_blocks(name: str, tmp_path: Path) -> Non
     size = SIZES[name]
     for case in cases(size):
         config = make_config(case, size, DIGITS, tmp_path)
-        blocks = dict(config.method_settings()).get("skipvit")
+        with rivals.known():
+            settings = dict(config.method_settings())
+        assert ("tome" in settings) == (case.variant == "ToMe")
+        blocks = settings.get("skipvit")
         if blocks is None:
             continue
         score, merge = blocks.blocks
@@ -56,16 +60,19 @@ def test_sizes_that_do_not_fit_are_refused(changes: dict[str, Any], message: str
 
 @pytest.mark.slow
 def test_rows_hold_what_the_runs_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    few = {name: VARIANTS[name] for name in ("dense (MHA)", "random (random-LTD)", "GKVA-3")}
+    names = ("dense (MHA)", "random (random-LTD)", "GKVA-3", "ToMe")
+    few = {name: VARIANTS[name] for name in names}
     monkeypatch.setattr(vit_accuracy_sizes, "VARIANTS", few)
     output = tmp_path / "rows.json"
-    dense, random, grouped = run(TINY, DIGITS, tmp_path / "work", output)
-    assert json.loads(output.read_text())["rows"] == [dense, random, grouped]
+    dense, random, grouped, merged = run(TINY, DIGITS, tmp_path / "work", output)
+    assert json.loads(output.read_text())["rows"] == [dense, random, grouped, merged]
     assert random["params"] == dense["params"] > grouped["params"]
     assert random["macs"] == dense["macs"] > grouped["macs"]  # random scores: dense inference
     assert random["ideal_gain"] > 0
     assert dense["ideal_gain"] is None
-    for row in (dense, random, grouped):
+    assert merged["params"] == dense["params"]
+    assert merged["ideal_gain"] == pytest.approx(dense["macs"] / merged["macs"] - 1)
+    for row in (dense, random, grouped, merged):
         assert (row["train_images"], row["test_images"], row["epochs"]) == (128, 100, 2)
         assert 0 < row["epoch_seconds"] < row["seconds"] < row["wall_seconds"]
 
@@ -91,6 +98,22 @@ def test_a_stop_leaves_the_finished_rows_and_the_command_goes_on(
     said = capsys.readouterr().err
     assert "vit_accuracy: --output" in said
     assert "dim: 24 -> 36" in said
+
+
+def test_the_recorded_rows_are_taken_up_and_rivals_alone_may_be_missing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output, missing = tmp_path / "rows.json", []
+
+    def noted(case: Case, *_: Any) -> dict[str, Any]:
+        missing.append(case.variant)
+        return fake(case)
+
+    output.write_bytes(RECORDED.read_bytes())
+    monkeypatch.setattr(vit_accuracy, "measure", noted)
+    rows = run(SIZES["hour"], {"name": "cifar10"}, tmp_path, output)
+    assert set(missing) <= {"ToMe"}
+    assert rows[: -len(missing) or None] == json.loads(RECORDED.read_text())["rows"]
 
 
 def test_a_size_is_one_section() -> None:

@@ -18,7 +18,7 @@ def test_each_measured_variants_step_is_timed_and_written_beside_the_rows(
     size = changed_size(SIZES["quick"], {"dim": 12, "batch_size": 4})
     path = tmp_path / "rows.json"
     rows = Rows(path, KIND, {"data": "digits", **size.model_dump(mode="json")}, "x")
-    there = ("dense (MHA)", "SkipViT with GKVA-3")
+    there = ("dense (MHA)", "ToMe", "SkipViT with GKVA-3")
     for variant in there:
         rows.add({"seed": 0, "variant": variant})
     assert main([str(path), "--runs", "2"]) == 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,16 @@ def test_a_row_knows_what_its_macs_promise() -> None:
         assert row[kind]["share_of_gain"] == pytest.approx(gain / (bound - 1))
         assert row[kind]["dense"]["runs"] == row[kind]["changed"]["runs"] == 2
     json.dumps(row)
+
+
+def test_a_rival_is_measured_and_stands_in_the_table_of_skipping() -> None:
+    case = Case("tome", "ToMe, 3 tokens a block", {"merged": 3})
+    row = vit_variants_row.measure(case, Size("vit", SMALL, 2), runs=1)
+    assert row["macs"]["changed"] < row["macs"]["dense"]
+    (_, _, line) = lines([{**asdict(case), **row}])
+    assert line.startswith("| ToMe, 3 tokens a block |")
+    assert met({"method": "tome", "wanted": None, **row}) == {}
+    assert CASES["tome: ToMe, 7 tokens a block"].settings == {"merged": 7}
 
 
 def test_rows_are_the_papers() -> None:
@@ -87,3 +98,19 @@ def test_rows_are_kept_and_printed_beside_the_papers(tmp_path: Path, monkeypatch
     assert "| +16.30 | 91 against 100 | +10.0 (+0.0 to +20.0) | 61 % |" in table[-1]
     assert "+13.23 NOT met, 80 % of the ideal NOT met" in capsys.readouterr().out
     assert vit_variants.main([*words, "--runs", "3"]) == 2  # other settings, another file
+
+
+def test_the_recorded_rows_are_taken_up_and_rivals_alone_may_be_missing(
+    tmp_path: Path, monkeypatch
+) -> None:
+    recorded = Path(__file__).parents[2] / "results" / "vit_variants_speed.json"
+    path, measured = tmp_path / "speed.json", []
+
+    def fake(what: str, *_: Any) -> Any:
+        measured.append(what)
+        return _row(0.1, 0.163)
+
+    path.write_bytes(recorded.read_bytes())
+    monkeypatch.setattr(vit_variants, "measured_apart", fake)
+    assert vit_variants.main(["--output", str(path)]) in (0, 1)
+    assert set(measured) <= {key for key in CASES if key.startswith("tome")}

@@ -61,6 +61,17 @@ def test_each_method_has_its_rows_and_the_dense_one() -> None:
     assert "9 minutes on a CPU, 2 cores" in markdown(results(), "gqkva")
 
 
+def test_a_rival_of_skipping_stands_beside_it() -> None:
+    found = results()
+    found["rows"] += [
+        {**row, "variant": "ToMe"} for row in found["rows"] if row["variant"] == "SkipViT"
+    ]
+    assert list(table(markdown(found, "skipvit"))) == ["dense (MHA)", "SkipViT", "ToMe"]
+    assert "ToMe" not in table(markdown(found, "gqkva"))
+    assert "as many as bring its work closest" in markdown(found, "skipvit")
+    assert "as many as bring its work closest" not in markdown(results(), "skipvit")
+
+
 def test_seconds_timed_apart_take_the_place_of_those_of_the_runs() -> None:
     timing = {"steps": {"dense (MHA)": {"median_ms": 100.0}, "SkipViT": {"median_ms": 50.0}}}
     found = table(markdown(results(), "skipvit", timing))

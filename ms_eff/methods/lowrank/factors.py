@@ -151,7 +151,8 @@ def _mindformers_linear(old: nn.Cell, shape: Shape, rank: Shape) -> LowRankDense
 
 def _conv1x1(old: nn.Cell, shape: Shape, rank: Shape) -> LowRankConv1x1:
     (S, C), (R,) = shape[:2], rank
-    return LowRankConv1x1(_conv2d(old, C, R, 1, carries=True), _conv2d(old, R, S, 1, last=True))
+    first = _conv2d(old, C, R, shape[2:], carries=True)
+    return LowRankConv1x1(first, _conv2d(old, R, S, 1, last=True))
 
 
 def _conv(old: nn.Cell, shape: Shape, rank: Shape, branches: int) -> LowRankConv:

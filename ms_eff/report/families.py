@@ -1,0 +1,319 @@
+"""What is compared with what: each family's file, its columns, and which rows are ours.
+
+A family is some work that several methods do; the page of `comparison.py` has a part for each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import product
+from pathlib import Path
+from typing import Any, Literal
+
+from ms_eff.bench.accuracy_sizes import KIND as LOWRANK
+from ms_eff.bench.progressive import KIND as PROGRESSIVE
+from ms_eff.bench.rows import Kind, read_rows
+from ms_eff.bench.small_data import KIND as SMALL_DATA
+from ms_eff.bench.swiftlearn_sizes import KIND as SWIFTLEARN
+from ms_eff.bench.video_sizes import KIND as VIDEO
+from ms_eff.bench.vit_accuracy_sizes import KIND as VIT
+from ms_eff.errors import ConfigError
+from ms_eff.files import read_json
+from ms_eff.report import lowrank_accuracy, vit_accuracy
+
+__all__ = ["FAMILIES", "Contender", "Family", "Found", "Measure"]
+
+Row = Mapping[str, Any]
+Timed = Callable[[Mapping[str, Any], Mapping[str, Any] | None], list[Row]]
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A column of numbers.
+
+    Attributes:
+        key: of the rows.
+        title: of the column and of the axis.
+        scale: what the recorded number is multiplied by.
+        digits: behind the point.
+    """
+
+    key: str
+    title: str
+    scale: float = 1.0
+    digits: int = 2
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A row of a family.
+
+    Attributes:
+        side: `ours`, a `rival` that one would pick instead, or what both are held against.
+        what: it is.
+    """
+
+    side: Literal["ours", "rival", "reference"]
+    what: str
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a file holds: the rows, and the calls that measured them."""
+
+    rows: Sequence[Row]
+    calls: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Family:
+    """Some work, and who does it.
+
+    Attributes:
+        title: of its part of the page.
+        what: the work is, and how it is judged.
+        file: of the results.
+        make: the command that measures.
+        read: path -> what it holds.
+        name: columns whose values, joined, are a contender's name.
+        contenders: by name, in the order of the table; rows of others are left out.
+        quality: what is judged.
+        cost: what it is plotted against.
+        more: further columns.
+        panels: columns whose values are compared by themselves: models, tasks.
+        along: what one contender has several values of, which are joined in the plot.
+        logarithmic: whether quality is plotted so.
+    """
+
+    title: str
+    what: str
+    file: str
+    make: str
+    read: Callable[[Path], Found]
+    name: tuple[str, ...]
+    contenders: Mapping[str, Contender]
+    quality: Measure
+    cost: Measure
+    more: tuple[Measure, ...] = ()
+    panels: tuple[str, ...] = ()
+    along: Measure | None = None
+    logarithmic: bool = field(default=False, kw_only=True)
+
+    def name_of(self, row: Row) -> str:
+        """Return the name of a row's contender."""
+        return ", ".join(str(row[column]) for column in self.name if row.get(column))
+
+
+def _rows(kind: Kind, timed: Timed | None = None) -> Callable[[Path], Found]:
+    """Return a reader; where seconds were timed apart, they take the place of the runs' own."""
+
+    def read(path: Path) -> Found:
+        results = read_rows(path, kind)
+        calls, beside = list(results["calls"]), path.with_name(f"{path.stem}_time.json")
+        if timed is None or not beside.exists():
+            return Found(results["rows"], calls)
+        timing = read_json(beside, ConfigError)
+        return Found(timed(results, timing), [*calls, timing["environment"]])
+
+    return read
+
+
+def _criteria(path: Path) -> Found:
+    """Read the networks of `ms_eff.bench.criteria`; `NAME, seed N` are seeds of one network."""
+    found = read_json(path, ConfigError)
+    networks = found.get("networks") if isinstance(found, dict) else None
+    if not isinstance(networks, dict):
+        raise ConfigError(f"{path}: not rows of `python -m ms_eff.bench.criteria`; move it away")
+
+    def rows() -> Iterator[Row]:
+        for name, own in networks.items():
+            network, _, seed = name.partition(", seed ")
+            whole = {"criterion": "dense", "allocation": "", "ratio": 1.0, "params": 1.0}
+            for row in ({**whole, **own["dense"]}, *own["rows"]):
+                score = row.get("accuracy", row.get("agreement"))
+                yield {**row, "network": network, "seed": seed or None, "score": score}
+
+    return Found(list(rows()), [own["environment"] for own in networks.values()])
+
+
+_ONE_RATIO, _BUDGET = "one ratio for all layers", "one budget over all layers"
+_ALLOCATIONS = {"uniform": _ONE_RATIO, "global": _BUDGET}
+
+
+def _allocated(kinds: Mapping[str, tuple[Literal["ours", "rival"], str]]) -> dict[str, Contender]:
+    """Return a contender for each kind of factors and way to share out what is kept."""
+    return {
+        f"{kind}, {allocation}": Contender(side, f"{what}; {how}")
+        for (kind, (side, what)), (allocation, how) in product(kinds.items(), _ALLOCATIONS.items())
+    }
+
+
+_ACCURACY = Measure("accuracy", "test accuracy, %", 100)
+_TEST = Measure("test_accuracy", "test accuracy, %", 100)
+_PARAMS = Measure("params", "parameters, thousands", 1e-3, 1)
+_MACS = Measure("macs", "MACs, millions", 1e-6, 1)
+_POLICIES = {
+    "full": Contender("reference", "all samples in every epoch"),
+    "swiftlearn topk": Contender("ours", "the samples whose logits moved most"),
+    "swiftlearn sample": Contender("ours", "samples drawn by how far their logits moved"),
+    "random fixed": Contender("rival", "one random subset"),
+    "random fresh": Contender("rival", "a random subset for each epoch"),
+    "infobatch": Contender("rival", "InfoBatch (arXiv:2303.04947)"),
+}
+
+
+def _data(task: str, title: str, where: str) -> Family:
+    return Family(
+        title,
+        "Training on a share of the data, for as many epochs. Seconds are those of training and "
+        "choosing, compiling included.",
+        f"swiftlearn_{task}.json",
+        f"make bench-swiftlearn-{task} {where}",
+        _rows(SWIFTLEARN),
+        ("policy",),
+        _POLICIES,
+        _TEST,
+        Measure("seconds", "seconds of training", digits=0),
+        (Measure("samples_trained", "samples trained on", digits=0),),
+        along=Measure("keep", "share kept"),
+    )
+
+
+FAMILIES = (
+    Family(
+        "Low rank, before any training",
+        "A trained network in factors, within the same parameters: accuracy, or agreement with the "
+        "dense network where its own data are not at hand.",
+        "lowrank_criteria.json",
+        "make bench-criteria DATA=PATH",
+        _criteria,
+        ("criterion", "allocation"),
+        {
+            "dense": Contender("reference", "the network itself"),
+            "svd, uniform": Contender("rival", f"plain SVD of whole kernels; {_ONE_RATIO}"),
+            **_allocated({
+                "tensorly": ("rival", "tensorly's Tucker, SVD of matrices"),
+                "weight": ("ours", "our Tucker-2, SVD of matrices"),
+                "activation": ("ours", "least error of the layers' outputs"),
+                "two_sided": ("ours", "least error of the loss"),
+            }),
+        },
+        Measure("score", "accuracy or agreement, %", 100),
+        Measure("params", "parameters kept, %", 100, 1),
+        panels=("network",),
+        along=Measure("ratio", "times fewer", digits=1),
+    ),
+    Family(
+        "Low rank, after fine-tuning",
+        "Factors of half the parameters, fine-tuned for as many epochs as the dense network is "
+        "trained on.",
+        "lowrank_accuracy_cifar10.json",
+        "make bench-lowrank-accuracy DATA=PATH",
+        _rows(LOWRANK, lowrank_accuracy.timed),
+        ("variant",),
+        {
+            "continued": Contender("reference", "the dense network, trained on for as long"),
+            "vanilla": Contender("rival", f"SVD and Tucker-2 of the weights; {_ONE_RATIO}"),
+            "optimised ranks": Contender("ours", "ranks by measured time"),
+            "static freezing": Contender("ours", "one set of factors rests"),
+            "sequential freezing": Contender("ours", "the sets rest in turn"),
+            "merging": Contender("ours", "factors put into their neighbours"),
+            "branching": Contender("ours", "cores in two groups"),
+        },
+        _ACCURACY,
+        Measure("seconds", "seconds of fine-tuning", digits=0),
+        (_PARAMS, _MACS),
+        ("model",),
+    ),
+    Family(
+        "Tokens of a vision transformer",
+        "Trained from scratch for as many epochs; every row but the first trains with about the "
+        "same work.",
+        "vit_accuracy_cifar10.json",
+        "make bench-vit-accuracy DATA=PATH",
+        _rows(VIT, vit_accuracy.timed),
+        ("variant",),
+        {
+            "dense (MHA)": Contender("reference", "all tokens in all blocks"),
+            "SkipViT": Contender("ours", "unimportant patches skip blocks (arXiv:2401.15293)"),
+            "random (random-LTD)": Contender("rival", "random patches skip (arXiv:2211.11586)"),
+            "plain dropping": Contender("rival", "unimportant patches never come back"),
+            "ToMe": Contender("rival", "alike tokens merge in every block (arXiv:2210.09461)"),
+        },
+        _ACCURACY,
+        Measure("epoch_seconds", "seconds an epoch"),
+        (_MACS,),
+    ),
+    _data("sst2", "Data: sentences", "SST2=PATH MINILM=PATH"),
+    _data("cifar10", "Data: photographs", "DATA=PATH"),
+    Family(
+        "Small data",
+        "ResNet-9 on 5,000 images, each recipe for the same time: the cheaper its step, the more "
+        "epochs it gets.",
+        "small_data_cifar10.json",
+        "make bench-small-data DATA=PATH",
+        _rows(SMALL_DATA),
+        ("recipe",),
+        {
+            "baseline": Contender("reference", "plain SGD"),
+            "sam": Contender("ours", "SAM"),
+            "sam_ip": Contender("ours", "SAM, whitening, smoothing, decay, CELU"),
+            "sam_gc": Contender("ours", "SAM, gradient centralization"),
+            "meta": Contender("ours", "meta-learning"),
+            "best": Contender("ours", "what helped most, with ideas of airbench and resizing"),
+            "airbench": Contender(
+                "rival", "airbench's recipe and rates (arXiv:2404.00498) on our network"
+            ),
+        },
+        _ACCURACY,
+        Measure("epochs", "epochs in that time", digits=1),
+        (Measure("seconds", "seconds", digits=0),),
+    ),
+    Family(
+        "Video",
+        "One network with another stand-in for 3D convolutions, trained from scratch for as many "
+        "epochs on pictures in motion.",
+        "video_accuracy.json",
+        "make bench-video DATA=PATH",
+        _rows(VIDEO),
+        ("variant",),
+        {
+            "conv3d": Contender("reference", "3D convolutions"),
+            "add": Contender("ours", "space and time added (arXiv:2407.16514)"),
+            "cat": Contender("ours", "space and time joined (arXiv:2407.16514)"),
+            "add, aligned": Contender("ours", "added, with pixels aligned"),
+            "cat, aligned": Contender("ours", "joined, with pixels aligned"),
+            "r2plus1d": Contender("rival", "R(2+1)D"),
+            **{f"p3d_{x}": Contender("rival", f"P3D-{x.upper()}") for x in "abc"},
+            "rank1": Contender("rival", "kernels of rank 1"),
+            "tsm": Contender("rival", "channels shifted in time (arXiv:1811.08383)"),
+            "spatial": Contender("reference", "each frame for itself: must not solve the task"),
+        },
+        _ACCURACY,
+        _MACS,
+        (_PARAMS,),
+        ("task",),
+    ),
+    Family(
+        "Language models made smaller without training",
+        "Perplexity of text that nothing was fitted to: lower is better.",
+        "progressive.json",
+        "make bench-progressive PARENT=FILE WIKITEXT=PATH",
+        _rows(PROGRESSIVE),
+        ("rule", "allocation"),
+        {
+            "dense": Contender("reference", "the parent"),
+            **_allocated({
+                "plain": ("rival", "SVD of the weights"),
+                "asvd": ("rival", "ASVD-like scaling (arXiv:2312.05821), root mean squares"),
+                "activation_aware": ("rival", "whitened: least error of the layers' outputs"),
+                "two_sided": ("ours", "least error of the loss"),
+            }),
+        },
+        Measure("perplexity", "perplexity"),
+        Measure("block_params", "weights of the blocks, millions", 1e-6, 1),
+        along=Measure("removed", "share removed"),
+        logarithmic=True,
+    ),
+)  # fmt: skip
