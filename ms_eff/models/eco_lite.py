@@ -58,7 +58,8 @@ class EcoLite(nn.Cell):
         frames: T of a clip.
         image_size: side of the frames, or (height, width); for counts and exports only.
         front_weights: file of weights for the front (torchvision's `inception_v3`, or ours), or
-            None for new ones.
+            None for new ones. torchvision's want pixels of -1 to 1 (mean and std 0.5), which its
+            own network makes of ImageNet's normalisation inside.
         seed: of the initial weights.
 
     Raises:
