@@ -206,8 +206,8 @@ FAMILIES = (
     ),
     Family(
         "Low rank, after fine-tuning",
-        "Factors of half the parameters, fine-tuned for as many epochs as the dense network is "
-        "trained on.",
+        "A third to a bit over half of the parameters, as the column says, fine-tuned for as many "
+        "epochs as the dense network is trained on.",
         "lowrank_accuracy_cifar10.json",
         "make bench-lowrank-accuracy DATA=PATH",
         _rows(LOWRANK, lowrank_accuracy.timed),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from ms_eff.bench import video_accuracy
 from ms_eff.bench.accuracy_runs import changed_size
 from ms_eff.bench.video_sizes import ROWS, SIZES, Case, cases, make_config
+from ms_eff.bench.video_speed import KIND as SPEED
 from ms_eff.methods.spatiotemporal.core import VARIANTS
 from tests.bench.test_video_tables import accuracy
 
@@ -50,6 +52,19 @@ def test_finished_rows_are_taken_up(tmp_path, monkeypatch):
     assert [case.seed for case in asked[len(ROWS) :]] == [1] * len(ROWS)
     assert video_accuracy.main([*arguments, "0", "--width", "7"]) == 2
     assert video_accuracy.main([*arguments, "0", "--variants", "sum"]) == 2
+
+
+def test_speeds_are_those_of_a_network_of_the_same_size(tmp_path, capsys):
+    size, file = SIZES["hour"], tmp_path / "speed.json"
+    settings = {"frames": size.frames, "width": size.width}
+    for recorded, found in ((settings, ["row"]), ({**settings, "width": 99}, []), (None, [])):
+        file.unlink(missing_ok=True)
+        if recorded is not None:
+            whole = {"format": SPEED.format, "settings": recorded, "calls": [], "rows": ["row"]}
+            file.write_text(json.dumps(whole))
+        assert video_accuracy._speeds(file, size) == found
+        said = capsys.readouterr().out
+        assert ("--frames 16 --width 12" in said) == (not found)
 
 
 @pytest.mark.slow

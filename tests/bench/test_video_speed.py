@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import pytest
 
@@ -38,9 +40,33 @@ def test_rows_that_are_there_are_not_measured_again(tmp_path, monkeypatch, capsy
     assert json.loads((tmp_path / "small.json").read_text())["settings"]["width"] == 12
 
 
+def test_the_recorded_table_is_taken_up_by_the_command_without_options(tmp_path, monkeypatch):
+    def apart(row, options):
+        raise AssertionError(f"{row} is measured again")
+
+    monkeypatch.setattr(video_speed, "_apart", apart)
+    recorded = Path(__file__).parents[2] / "results" / "video_speed.json"
+    shutil.copy(recorded, tmp_path)
+    assert video_speed.main(["--output", str(tmp_path / "video_speed.json")]) == 0
+
+
+def test_a_row_s_process_is_asked_for_what_the_call_was(monkeypatch):
+    asked = []
+    monkeypatch.setattr(video_speed, "measured_apart", lambda *given: asked.append(given) or {})
+    words = ["--model", "eco_lite_small", "--image", "32", "--width", "12", "--runs", "7"]
+    for more in ([], words):
+        video_speed._apart("add", video_speed._parser().parse_args(more))
+    own = [video_speed._parser().parse_args(given[2]) for given in asked]
+    assert [(o.one, o.model, o.image, o.width, o.runs) for o in own] == [
+        ("add", "eco_lite", 243, None, 10), ("add", "eco_lite_small", 32, 12, 7)
+    ]  # fmt: skip
+
+
 @pytest.mark.slow
 def test_a_row_counts_and_times_both_networks():
-    row = video_speed.measure("add", "eco_lite_small", 4, 8, 2)
+    row = video_speed.measure("add", "eco_lite_small", 4, 8, 2, width=6)
+    wider = video_speed.measure("add", "eco_lite_small", 4, 8, 2)
+    assert row["params"] < wider["params"]
     assert row["macs"] > row["macs_3d"] > 0
     assert row["inference"]["conv3d"]["runs"] == 2
     taken = row["training"]["variant"]["median_ms"]
