@@ -107,7 +107,7 @@ def test_the_rank_that_fails_is_named_with_the_end_of_its_log(tmp_path, capfd):
     code = Supervisor(job(tmp_path, script)).run()
     said = capfd.readouterr().err.splitlines()
     assert code == 1
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
     assert "here is rank 1 card 1" in said  # the end of its log
     assert said[-1].startswith("train.sh: rank 1 of 2 failed with code 1: no more space; log: ")
     resume = "'/x y/train.sh' --config c.yaml --nproc 2 --resume auto"
@@ -188,7 +188,7 @@ def test_a_stop_before_there_is_anything_to_save_waits_for_nobody(tmp_path, capf
     thread = when(here, lambda: os.kill(os.getpid(), signal.SIGTERM))
     began = time.monotonic()
     assert Supervisor(job(tmp_path, SCRIPT + WAIT, nproc=nproc)).run() == 143
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 60  # not the grace of 120 s
     thread.join()
     last = capfd.readouterr().err.splitlines()[-1]
     assert "stopped by SIGTERM, when there was nothing to save; resume with: cd" in last
@@ -201,7 +201,7 @@ def test_who_cannot_save_for_want_of_the_others_is_not_waited_for(tmp_path, capf
     thread = when(lambda: all(b() for b in both), lambda: os.kill(os.getpid(), signal.SIGTERM))
     began = time.monotonic()
     assert Supervisor(job(tmp_path, script, grace=60)).run() == 143
-    assert time.monotonic() - began < 20
+    assert time.monotonic() - began < 40
     thread.join()
     assert "rank 1 had not saved when 0 s ended it" in capfd.readouterr().err
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 
 import pytest
 from mindspore import nn
@@ -196,9 +197,14 @@ def test_mistakes_are_named():
 
 
 def test_the_profiler_times_layers_too() -> None:
+    """No order of the times is asked for: three runs on a busy machine do not tell one."""
     net = nn.SequentialCell(nn.Dense(1024, 1024))
     search = {"timer": "profiler", "runs": 3, "warmup": 1, "floor": 0.9}
+    began = time.perf_counter()
     plan, found = ms_eff.search_ranks(net, ratio=8.0, rank_search=search, input_shape=(64, 1024))
-    assert found["0"].dense.runs == 3
-    assert all(0 < t.median_ms < found["0"].dense.median_ms for _, t in found["0"].curve)
-    assert len(plan.layers) == (found["0"].rank is not None)  # three runs may be too noisy
+    passed_ms = 1e3 * (time.perf_counter() - began)
+    timings = [found["0"].dense, *(timing for _, timing in found["0"].curve)]
+    assert len(timings) > 2
+    assert all(timing.runs == 3 and timing.median_ms > 0 for timing in timings)
+    assert sum(timing.median_ms for timing in timings) < passed_ms
+    assert len(plan.layers) == (found["0"].rank is not None)
