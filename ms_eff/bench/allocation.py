@@ -30,6 +30,7 @@ __all__ = ["LOSSES", "compare", "main", "smallest_ratio", "uniform_plan"]
 
 Array = NDArray[np.float64]
 SHARES = (0.8, 0.7, 0.6, 0.5, 0.4)
+_RATIOS = np.geomspace(1.02, 100.0, 80)
 
 
 # what a layer loses at each rank, before the sum over layers is made small
@@ -134,16 +135,29 @@ def uniform_plan(layers: Any, size: Any, share: float) -> LowRankPlan:
 def smallest_ratio(saved: Callable[[float], int], params: int, share: float) -> float:
     """Return the smallest ratio at which a network is within a share of its parameters.
 
+    What is saved does not only grow: layers that have no rank for a large ratio stay whole. So a
+    grid is walked up to the first ratio that is within, and only its last gap is halved.
+
     Args:
         saved: ratio above 1 -> parameters that it takes away.
         params: of the whole network.
         share: of them to keep.
 
+    Returns:
+        That ratio, or the one that saves most where none is within the share.
+
     >>> round(smallest_ratio(lambda ratio: int(100 - 100 / ratio), 100, 0.5), 3)
     2.0
     """
-    low, high = 1.0, 100.0
-    for _ in range(30):
+    low = 1.0
+    for ratio in _RATIOS:
+        if params - saved(ratio) <= share * params:
+            break
+        low = ratio
+    else:
+        return float(max(_RATIOS, key=saved))  # out of reach: as near as one ratio comes
+    high = float(ratio)
+    for _ in range(20):
         middle = (low + high) / 2
         within = params - saved(middle) <= share * params
         low, high = (low, middle) if within else (middle, high)

@@ -39,6 +39,16 @@ def test_losses_are_what_they_are_called() -> None:
         assert np.isfinite(losses(np.zeros(3))).all()
 
 
+def test_one_ratio_for_all_is_found_though_small_layers_drop_out_again() -> None:
+    def saved(ratio: float) -> int:  # of 1000, in two layers; the second has no rank beyond 5x
+        return int(600 - 600 / ratio) + (int(400 - 400 / ratio) if ratio <= 5 else 0)
+
+    assert allocation.smallest_ratio(saved, 1000, 0.25) == pytest.approx(4.0, rel=1e-3)
+    assert allocation.smallest_ratio(saved, 1000, 0.45) == pytest.approx(1 / 0.45, rel=1e-2)
+    nearest = allocation.smallest_ratio(saved, 1000, 0.05)
+    assert 4.5 < nearest <= 5  # none is within: the one that saves most
+
+
 def test_the_command_records_what_it_prints(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
