@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from ms_eff import runtime
+from ms_eff.cli_tools import clean, command_line, console, doctor, tokenizer
 from ms_eff.errors import ConfigError, UserError, VerificationError, first_line, system_refusal
 from ms_eff.train.interrupt import (
     Interrupted,
@@ -95,15 +96,15 @@ def compress(
             runtime.prepare(found.device)
             from ms_eff.methods.progressive.family import Family
 
-            family = Family(found, _command_line(), fresh=fresh)
+            family = Family(found, command_line(), fresh=fresh)
             rows = family.run()
             if family.worker.rank == 0:
-                _out().print(family_table(rows))
+                console().print(family_table(rows))
         return
     with _experiment(config, overrides, device, fresh) as experiment:
         results = experiment.compress()
         for name, report in results.methods.items():
-            _out().print(layer_table(name, report))
+            console().print(layer_table(name, report))
 
 
 @app.command("eval")
@@ -122,7 +123,7 @@ def evaluate(
     with _experiment(config, overrides, device) as experiment:
         for name, score in experiment.evaluate(checkpoint).items():
             found = score.measures()
-            _out().print(
+            console().print(
                 f"{name}: {experiment.task.told(found)}, loss {found['loss']:.4f} "
                 f"({score.samples} samples)",
                 highlight=False,
@@ -150,10 +151,10 @@ def bench(
                 "bench ranks: a config is missing; call `ms-eff bench ranks CONFIG [KEY=VALUE]...`"
             )
         with _experiment(Path(overrides[0]), overrides[1:], device) as experiment:
-            _out().print(ranks_run(experiment), highlight=False, soft_wrap=True)
+            console().print(ranks_run(experiment), highlight=False, soft_wrap=True)
         return
     with _experiment(config, overrides, device) as experiment:
-        _out().print(bench_run(experiment))
+        console().print(bench_run(experiment))
 
 
 @app.command()
@@ -176,7 +177,7 @@ def export(
 
     with _experiment(config, overrides, device) as experiment:
         for line in export_run(experiment, stage, aipp):
-            _out().print(line, highlight=False, soft_wrap=True)
+            console().print(line, highlight=False, soft_wrap=True)
 
 
 @app.command()
@@ -196,124 +197,12 @@ def report(config: ConfigPath, overrides: Overrides = None) -> None:
     extra = _pictures(config, overrides) if "skipvit" in results.get("methods", {}) else []
     extra += clip_parts(settings.data)
     path = write(results, settings.output / "report.html", extra)
-    _out().print(terminal_table(results))
-    _out().print(f"report: {path}", highlight=False, soft_wrap=True)
+    console().print(terminal_table(results))
+    console().print(f"report: {path}", highlight=False, soft_wrap=True)
 
 
-@app.command()
-def clean(
-    inputs: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="IN",
-            help="Files, folders of files, or - for standard input; gzip is unpacked.",
-        ),
-    ],
-    output: Annotated[
-        Path, typer.Argument(metavar="OUT", help="File to write; packed if it ends in .gz.")
-    ],
-    min_words: Annotated[int, typer.Option(help="Drop lines of fewer words; 0: keep all.")] = 5,
-    max_symbols: Annotated[
-        float,
-        typer.Option(help="Drop lines with a larger share of symbols in them; 1: keep all."),
-    ] = 0.1,
-    max_line: Annotated[int, typer.Option(help="Drop lines of more bytes.")] = 2**20,
-    html: Annotated[bool, typer.Option(help="Drop lines with HTML tags.")] = True,
-    allow_tag: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME", help="A tag that is none, as unk; give it again for more."),
-    ] = None,
-    duplicates: Annotated[
-        bool, typer.Option(help="Drop lines that are like an earlier one.")
-    ] = True,
-    workers: Annotated[
-        int | None, typer.Option(help="Processes; default: as many as cores.", show_default=False)
-    ] = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT.")] = False,
-    fresh: Annotated[
-        bool, typer.Option("--fresh", help="Start over, forgetting what a stopped call has done.")
-    ] = False,
-) -> None:
-    """Clean a text of one sample a line, of any size, as for pre-training a language model.
-
-    A line is dropped for the first that holds: longer than --max-line, no valid UTF-8, HTML, fewer
-    than --min-words words, too many characters that are no letters, digits or whitespace, or a
-    duplicate: the same length without symbols, the same first four and last four words as a line
-    that was kept. All others are written as they were, in order.
-
-    OUT.report.json counts the reasons. Called again after Ctrl-C, SIGTERM or SIGKILL, the same
-    command goes on where it stopped.
-
-    Example: ms-eff clean raw.txt more/ clean.txt --min-words 8
-    """
-    from ms_eff.cleaning.clean import clean_text
-    from ms_eff.cleaning.report import report_table
-
-    done = clean_text(
-        inputs,
-        output,
-        workers=workers,
-        overwrite=overwrite,
-        fresh=fresh,
-        command=_command_line(),
-        min_words=min_words,
-        max_symbols=max_symbols,
-        max_line=max_line,
-        html=html,
-        allowed_tags=tuple(allow_tag or ()),
-        duplicates=duplicates,
-    )
-    _out().print(report_table(done))
-
-
-@app.command()
-def doctor(
-    graph: Annotated[
-        Path | None, typer.Option(help="An exported .mindir or .onnx to look into instead.")
-    ] = None,
-    target: Annotated[str, typer.Option(help="ascend310 or ascend310p, with --graph.")] = "",
-    json: Annotated[bool, typer.Option("--json", help="As JSON, with --graph.")] = False,
-) -> None:
-    """Show what this machine has, what ms-eff wants, and how to get what is missing.
-
-    With --graph: list every operator of an exported network with its documented support, and what
-    would stop its conversion for an Ascend 310; exit code 1 if anything does.
-
-    Example: ms-eff doctor --graph runs/demo/export/fine-tuned.mindir --target ascend310
-    """
-    if graph is None:
-        if target or json:
-            raise ConfigError("doctor: --target and --json go with --graph FILE")
-        from ms_eff.doctor import checkup
-
-        _out().print(checkup())
-        return
-    from ms_eff.deploy.graph_check import check_graph
-    from ms_eff.report.graph_check import graph_tables
-
-    report = check_graph(graph, target or "ascend310")
-    if json:
-        _out().print_json(data=report.to_dict())
-    else:
-        _out().print(graph_tables(report))
-    raise typer.Exit(int(report.stopped))
-
-
-@app.command()
-def tokenizer(
-    output: Annotated[Path, typer.Argument(help="The tokenizer.json to write.")],
-    files: Annotated[list[Path], typer.Argument(help="UTF-8 text files.")],
-    vocab: Annotated[int, typer.Option(help="Number of tokens, 256 single bytes included.")] = 8192,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUTPUT.")] = False,
-) -> None:
-    """Train a byte-level BPE tokenizer, as GPT-2 has it, on text files.
-
-    Example: ms-eff tokenizer runs/gpt2/tokenizer.json data/text/*.txt --vocab 4096
-    """
-    from ms_eff.data.bpe import train_bpe
-
-    found = train_bpe(files, vocab, output, overwrite=overwrite)
-    _out().print(f"{output}: {found.get_vocab_size()} tokens", highlight=False, soft_wrap=True)
+for command in (clean, doctor, tokenizer):
+    app.command()(command)
 
 
 @app.command("list")
@@ -321,7 +210,7 @@ def list_() -> None:
     """List models, data sets, methods and the configs that come with the project."""
     from ms_eff.catalogue import catalogue
 
-    _out().print(catalogue())
+    console().print(catalogue())
 
 
 def _pictures(config: Path, overrides: list[str] | None) -> list[Part]:
@@ -350,7 +239,7 @@ def _experiment(
         runtime.prepare(config.device)  # before MindSpore is imported and counts the cores
         from ms_eff.experiment import Experiment
 
-        yield Experiment(config, _command_line(), fresh=fresh)
+        yield Experiment(config, command_line(), fresh=fresh)
 
 
 @contextmanager
@@ -376,20 +265,10 @@ def _plain(config: Config | FamilyConfig, path: Path) -> Config:
     return plain(config, path)
 
 
-def _command_line() -> str:
-    """Return what the user called: a launcher's worker was called by the launcher."""
-    own = shlex.join(["ms-eff", *sys.argv[1:]])
-    return os.environ.get(runtime.COMMAND_VARIABLE, own)
-
-
 def _again() -> str:
     """Return the command that goes on, which is not the one that forgets everything."""
     own = shlex.join(["ms-eff", *(word for word in sys.argv[1:] if word != "--fresh")])
     return os.environ.get(runtime.COMMAND_VARIABLE, own)  # a worker alone is not its job
-
-
-def _out() -> Console:
-    return Console()
 
 
 def _fail(message: str, code: int) -> NoReturn:
