@@ -15,7 +15,8 @@ from cross_check import cells
 from cross_check.bundle import Record
 from cross_check.cases import Case, Inputs, Twin
 from ms_eff.bench.environment import describe
-from ms_eff.models.naming import NAMINGS, NORM
+from ms_eff.models.naming import NAMINGS
+from ms_eff.models.renaming import NORM
 from ms_eff.runtime import close_gradients
 from ms_eff.train.optim import OptimizerState, Update
 from ms_eff.train.settings import TrainSettings

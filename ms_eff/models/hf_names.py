@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from ms_eff.errors import CheckpointError
-from ms_eff.models.naming import GPT2, Naming
+from ms_eff.models.naming import GPT2
+from ms_eff.models.renaming import Naming
 from ms_eff.models.shards import Shards
 
 __all__ = ["NamedShards", "from_hf", "to_hf"]

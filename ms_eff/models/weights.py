@@ -11,7 +11,8 @@ import numpy as np
 
 from ms_eff.errors import CheckpointError, ConfigError, nearest
 from ms_eff.models.formats import read_arrays, write_arrays
-from ms_eff.models.naming import NAMINGS, Naming
+from ms_eff.models.naming import NAMINGS
+from ms_eff.models.renaming import Naming
 
 if TYPE_CHECKING:
     from mindspore import Parameter, nn

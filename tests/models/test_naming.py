@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from ms_eff import models
-from ms_eff.models.naming import NAMINGS, PLAIN, Naming, Row
+from ms_eff.models.naming import NAMINGS
+from ms_eff.models.renaming import PLAIN, Naming, Row
 
 # the same arrays as each library calls them, from its documentation and released files
 PAIRS = {
