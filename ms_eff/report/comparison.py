@@ -18,7 +18,8 @@ from typing import Any
 from ms_eff.errors import ConfigError, UserError
 from ms_eff.report.calls import where
 from ms_eff.report.drawing import INK, inline_svg, legend, name_axes, panels, style
-from ms_eff.report.families import FAMILIES, Family, Measure
+from ms_eff.report.families import FAMILIES
+from ms_eff.report.family import Family, Measure
 from ms_eff.report.numbers import MISSING, deviation, mean
 from ms_eff.report.page import page_of, save
 from ms_eff.report.parts import Part

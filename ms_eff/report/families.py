@@ -1,141 +1,21 @@
-"""What is compared with what: each family's file, its columns, and which rows are ours.
-
-A family is some work that several methods do; the page of `comparison.py` has a part for each.
-"""
+"""What is compared with what: each family's file, its columns, and which rows are ours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from itertools import product
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from ms_eff.bench.accuracy_sizes import KIND as LOWRANK
 from ms_eff.bench.progressive import KIND as PROGRESSIVE
-from ms_eff.bench.rows import Kind, read_rows
 from ms_eff.bench.small_data import KIND as SMALL_DATA
 from ms_eff.bench.swiftlearn_sizes import KIND as SWIFTLEARN
 from ms_eff.bench.video_sizes import KIND as VIDEO
 from ms_eff.bench.vit_accuracy_sizes import KIND as VIT
-from ms_eff.errors import ConfigError
-from ms_eff.files import read_json
 from ms_eff.report import lowrank_accuracy, vit_accuracy
+from ms_eff.report.family import Contender, Family, Measure, criteria_reader, rows_reader
 
-__all__ = ["FAMILIES", "Contender", "Family", "Found", "Measure"]
-
-Row = Mapping[str, Any]
-Timed = Callable[[Mapping[str, Any], Mapping[str, Any] | None], list[Row]]
-
-
-@dataclass(frozen=True)
-class Measure:
-    """A column of numbers.
-
-    Attributes:
-        key: of the rows.
-        title: of the column and of the axis.
-        scale: what the recorded number is multiplied by.
-        digits: behind the point.
-    """
-
-    key: str
-    title: str
-    scale: float = 1.0
-    digits: int = 2
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A row of a family.
-
-    Attributes:
-        side: `ours`, a `rival` that one would pick instead, or what both are held against.
-        what: it is.
-    """
-
-    side: Literal["ours", "rival", "reference"]
-    what: str
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a file holds: the rows, and the calls that measured them."""
-
-    rows: Sequence[Row]
-    calls: Sequence[Mapping[str, Any]]
-
-
-@dataclass(frozen=True)
-class Family:
-    """Some work, and who does it.
-
-    Attributes:
-        title: of its part of the page.
-        what: the work is, and how it is judged.
-        file: of the results.
-        make: the command that measures.
-        read: path -> what it holds.
-        name: columns whose values, joined, are a contender's name.
-        contenders: by name, in the order of the table; rows of others are left out.
-        quality: what is judged.
-        cost: what it is plotted against.
-        more: further columns.
-        panels: columns whose values are compared by themselves: models, tasks.
-        along: what one contender has several values of, which are joined in the plot.
-        logarithmic: whether quality is plotted so.
-    """
-
-    title: str
-    what: str
-    file: str
-    make: str
-    read: Callable[[Path], Found]
-    name: tuple[str, ...]
-    contenders: Mapping[str, Contender]
-    quality: Measure
-    cost: Measure
-    more: tuple[Measure, ...] = ()
-    panels: tuple[str, ...] = ()
-    along: Measure | None = None
-    logarithmic: bool = field(default=False, kw_only=True)
-
-    def name_of(self, row: Row) -> str:
-        """Return the name of a row's contender."""
-        return ", ".join(str(row[column]) for column in self.name if row.get(column))
-
-
-def _rows(kind: Kind, timed: Timed | None = None) -> Callable[[Path], Found]:
-    """Return a reader; where seconds were timed apart, they take the place of the runs' own."""
-
-    def read(path: Path) -> Found:
-        results = read_rows(path, kind)
-        calls, beside = list(results["calls"]), path.with_name(f"{path.stem}_time.json")
-        if timed is None or not beside.exists():
-            return Found(results["rows"], calls)
-        timing = read_json(beside, ConfigError)
-        return Found(timed(results, timing), [*calls, timing["environment"]])
-
-    return read
-
-
-def _criteria(path: Path) -> Found:
-    """Read the networks of `ms_eff.bench.criteria`; `NAME, seed N` are seeds of one network."""
-    found = read_json(path, ConfigError)
-    networks = found.get("networks") if isinstance(found, dict) else None
-    if not isinstance(networks, dict):
-        raise ConfigError(f"{path}: not rows of `python -m ms_eff.bench.criteria`; move it away")
-
-    def rows() -> Iterator[Row]:
-        for name, own in networks.items():
-            network, _, seed = name.partition(", seed ")
-            whole = {"criterion": "dense", "allocation": "", "ratio": 1.0, "params": 1.0}
-            for row in ({**whole, **own["dense"]}, *own["rows"]):
-                score = row.get("accuracy", row.get("agreement"))
-                yield {**row, "network": network, "seed": seed or None, "score": score}
-
-    return Found(list(rows()), [own["environment"] for own in networks.values()])
-
+__all__ = ["FAMILIES"]
 
 _ONE_RATIO, _BUDGET = "one ratio for all layers", "one budget over all layers"
 _ALLOCATIONS = {"uniform": _ONE_RATIO, "global": _BUDGET}
@@ -170,7 +50,7 @@ def _data(task: str, title: str, where: str) -> Family:
         "choosing, compiling included.",
         f"swiftlearn_{task}.json",
         f"make bench-swiftlearn-{task} {where}",
-        _rows(SWIFTLEARN),
+        rows_reader(SWIFTLEARN),
         ("policy",),
         _POLICIES,
         _TEST,
@@ -187,7 +67,7 @@ FAMILIES = (
         "dense network where its own data are not at hand.",
         "lowrank_criteria.json",
         "make bench-criteria DATA=PATH",
-        _criteria,
+        criteria_reader,
         ("criterion", "allocation"),
         {
             "dense": Contender("reference", "the network itself"),
@@ -210,7 +90,7 @@ FAMILIES = (
         "epochs as the dense network is trained on.",
         "lowrank_accuracy_cifar10.json",
         "make bench-lowrank-accuracy DATA=PATH",
-        _rows(LOWRANK, lowrank_accuracy.timed),
+        rows_reader(LOWRANK, lowrank_accuracy.timed),
         ("variant",),
         {
             "continued": Contender("reference", "the dense network, trained on for as long"),
@@ -232,7 +112,7 @@ FAMILIES = (
         "same work.",
         "vit_accuracy_cifar10.json",
         "make bench-vit-accuracy DATA=PATH",
-        _rows(VIT, vit_accuracy.timed),
+        rows_reader(VIT, vit_accuracy.timed),
         ("variant",),
         {
             "dense (MHA)": Contender("reference", "all tokens in all blocks"),
@@ -253,7 +133,7 @@ FAMILIES = (
         "epochs it gets.",
         "small_data_cifar10.json",
         "make bench-small-data DATA=PATH",
-        _rows(SMALL_DATA),
+        rows_reader(SMALL_DATA),
         ("recipe",),
         {
             "baseline": Contender("reference", "plain SGD"),
@@ -276,7 +156,7 @@ FAMILIES = (
         "epochs on pictures in motion.",
         "video_accuracy.json",
         "make bench-video DATA=PATH",
-        _rows(VIDEO),
+        rows_reader(VIDEO),
         ("variant",),
         {
             "conv3d": Contender("reference", "3D convolutions"),
@@ -300,7 +180,7 @@ FAMILIES = (
         "Perplexity of text that nothing was fitted to: lower is better.",
         "progressive.json",
         "make bench-progressive PARENT=FILE WIKITEXT=PATH",
-        _rows(PROGRESSIVE),
+        rows_reader(PROGRESSIVE),
         ("rule", "allocation"),
         {
             "dense": Contender("reference", "the parent"),

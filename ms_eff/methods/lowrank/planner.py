@@ -13,23 +13,19 @@ from numpy.typing import NDArray
 
 from ms_eff.errors import ConfigError, PlanError, nearest
 from ms_eff.methods.lowrank.budget import Candidate, allocate, reachable
-from ms_eff.methods.lowrank.core import align_rank, rank_for_ratio
+from ms_eff.methods.lowrank.core import align_rank
 from ms_eff.methods.lowrank.costs import LayerTimes, Positions, macs_of, weights_of
 from ms_eff.methods.lowrank.criteria import WEIGHT, Criterion
-from ms_eff.methods.lowrank.layers import Layer, read_weight
-from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan, max_ranks
-from ms_eff.methods.lowrank.settings import LowRankSettings, RatioRank
-from ms_eff.methods.lowrank.tucker import tucker_ranks_for_ratio
-from ms_eff.methods.lowrank.vbmf import vbmf_rank, vbmf_tucker_ranks
+from ms_eff.methods.lowrank.layers import Layer
+from ms_eff.methods.lowrank.plan import LayerPlan, LowRankPlan
+from ms_eff.methods.lowrank.rank_choices import CHOOSERS, Choice, Shape, matching
+from ms_eff.methods.lowrank.settings import LowRankSettings
 from ms_eff.methods.lowrank.whole_times import NetworkTimes
 
 __all__ = ["NOT_CALLED", "NetworkSize", "Planned", "excluded", "make_plan"]
 
 NOT_CALLED = "the forward never calls it"
 
-Shape = tuple[int, ...]
-# a rank, or the reason why the layer stays as it is
-Choice = Shape | str
 Losses = Callable[[NDArray[np.float64]], NDArray[np.float64]]
 
 
@@ -86,8 +82,8 @@ def make_plan(
     skipped = {x.name: excluded(x, settings) or by.unknown(x) for x in layers}
     chosen = [layer for layer in layers if not skipped[layer.name]]
     _check_patterns(layers, chosen, settings)
-    if settings.source in _CHOOSERS:
-        choices = _CHOOSERS[settings.source](chosen, settings)
+    if settings.source in CHOOSERS:
+        choices = CHOOSERS[settings.source](chosen, settings)
     else:
         choices = _by_budget(chosen, settings, size, losses or by.losses, by)
     entries = []
@@ -110,14 +106,10 @@ def excluded(layer: Layer, settings: LowRankSettings) -> str:
         return layer.reason
     if layer.kind not in settings.layers:
         return f"{layer.kind} layers are not asked for"
-    pattern = _match(layer.name, settings.exclude)
+    pattern = matching(layer.name, settings.exclude)
     if pattern is not None:
         return f"excluded by '{pattern}'"
-    return "" if _match(layer.name, settings.include) is not None else "not included"
-
-
-def _match(name: str, patterns: Sequence[str]) -> str | None:
-    return next((pattern for pattern in patterns if fnmatchcase(name, pattern)), None)
+    return "" if matching(layer.name, settings.include) is not None else "not included"
 
 
 def _check_patterns(
@@ -163,73 +155,6 @@ def _worthwhile(layer: Layer, rank: Shape, settings: LowRankSettings) -> Choice:
     if after >= before:
         return f"at rank {_text(aligned)} its factors have {after} weights, the layer {before}"
     return aligned
-
-
-def _by_ratio(layers: Sequence[Layer], settings: LowRankSettings) -> dict[str, Choice]:
-    return {layer.name: _ratio_rank(layer, settings.ratio or 0) for layer in layers}
-
-
-def _ratio_rank(layer: Layer, ratio: float) -> Choice:
-    if layer.kind == "conv":
-        rank: Shape = tucker_ranks_for_ratio(layer.shape, ratio)
-    else:
-        rank = (rank_for_ratio(layer.shape[1], layer.shape[0], ratio),)
-    return rank if min(rank) else f"no rank makes it {ratio:g} times smaller"
-
-
-def _by_rank(layers: Sequence[Layer], settings: LowRankSettings) -> dict[str, Choice]:
-    rank = settings.rank or 0
-    full = {layer.name: min(max_ranks(layer.kind, layer.shape)) for layer in layers}
-    if rank > max(full.values()):
-        name = max(full, key=lambda n: full[n])
-        raise PlanError(
-            f"lowrank.rank: {rank} is above the full rank of every layer "
-            f"(the largest: {full[name]}, '{name}'); choose a smaller one"
-        )
-    return {
-        layer.name: f"rank {rank} is above its full rank {full[layer.name]}"
-        if rank > full[layer.name]
-        else (rank,) * len(max_ranks(layer.kind, layer.shape))
-        for layer in layers
-    }
-
-
-def _by_ranks(layers: Sequence[Layer], settings: LowRankSettings) -> dict[str, Choice]:
-    patterns = settings.ranks or {}
-    choices: dict[str, Choice] = {}
-    for layer in layers:
-        pattern = _match(layer.name, list(patterns))
-        if pattern is None:
-            choices[layer.name] = "no pattern of ranks matches it"
-        else:
-            choices[layer.name] = _given_rank(layer, pattern, patterns[pattern])
-    return choices
-
-
-def _given_rank(layer: Layer, pattern: str, given: int | Shape | RatioRank) -> Choice:
-    if isinstance(given, RatioRank):
-        return _ratio_rank(layer, given.ratio)
-    full = max_ranks(layer.kind, layer.shape)
-    rank = (given,) * len(full) if isinstance(given, int) else given
-    if len(rank) != len(full) or any(r > top for r, top in zip(rank, full, strict=True)):
-        shown = given if isinstance(given, int) else list(given)
-        raise PlanError(
-            f"lowrank.ranks: '{pattern}': {shown} does not fit layer '{layer.name}', a "
-            f"{layer.kind} of {layer.shape}; at most {full[0] if len(full) == 1 else list(full)}"
-        )
-    return rank
-
-
-def _by_vbmf(layers: Sequence[Layer], settings: LowRankSettings) -> dict[str, Choice]:
-    choices: dict[str, Choice] = {}
-    for layer in layers:
-        weight = read_weight(layer)
-        if layer.kind == "conv":
-            rank: Shape = vbmf_tucker_ranks(weight)
-        else:
-            rank = (vbmf_rank(weight.reshape(weight.shape[:2])),)
-        choices[layer.name] = rank if min(rank) else "VBMF finds nothing above the noise in it"
-    return choices
 
 
 def _by_budget(
@@ -319,5 +244,3 @@ def _text(rank: Shape) -> str:
 
 # of a layer that the forward never reached
 _NEVER = LayerTimes(0, {})
-
-_CHOOSERS = {"ratio": _by_ratio, "rank": _by_rank, "ranks": _by_ranks, "vbmf": _by_vbmf}
