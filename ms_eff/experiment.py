@@ -1,16 +1,10 @@
 """A run: config -> data, model, methods, training -> results, each stage kept and reused.
 
-output/
-  config.json          the settings this folder was made with
-  pretrain/, train/    logs and checkpoints
-  models/<stage>/      a loadable checkpoint a stage: dense, decomposed, fine-tuned
-  results.json         what was measured
+Where things lie in its output folder: `ms_eff.run_folder`.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,12 +17,12 @@ from rich.console import Console
 from ms_eff import data, models, runtime
 from ms_eff.bench import counts, environment
 from ms_eff.config import Config
-from ms_eff.errors import CheckpointError, ConfigError, SetupError
-from ms_eff.files import replacing
+from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.inputs import check_inputs, model_args
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.registry import check_conflicts, check_task, method_class
-from ms_eff.results import Results, difference
+from ms_eff.results import Results
+from ms_eff.run_folder import RunFolder
 from ms_eff.sources import source_of
 from ms_eff.train import checkpoint
 from ms_eff.train.evaluate import Scored
@@ -38,30 +32,8 @@ from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue
 from ms_eff.train.tasks import task_of
 from ms_eff.train.trainer import Trainer
-from ms_eff.train.workers import wait_for_all
 
 __all__ = ["Experiment"]
-
-_TOGETHER = "samples_a_step"
-
-# what may change between two calls on the same folder without making it another run
-_LOGGING = dict.fromkeys(
-    (
-        *("log_every", "tensorboard", "save_every", "save_every_steps", "keep"),
-        *("sink_size", "recompute"),
-    ),
-    True,
-)
-_FREE: dict[str, Any] = {
-    **dict.fromkeys(("output", "bench", "export", "device"), True),
-    "data": dict.fromkeys(
-        # the samples of a step are bound by `_TOGETHER`, however the workers share them
-        ("root", "workers", "eval_batch_size", "batch_size", "global_batch_size"),
-        True,
-    ),
-    "pretrain": _LOGGING,
-    "train": _LOGGING,
-}
 
 
 class Experiment:
@@ -84,8 +56,9 @@ class Experiment:
         )
         runtime.set_seed(config.seed)
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
+        self.output = RunFolder(config, self.worker)
         self.folder = config.output
-        self._claim(fresh)
+        self.output.claim(fresh)
         self.results = Results(
             self.folder / "results.json",
             environment.describe(command, config.seed),
@@ -102,7 +75,7 @@ class Experiment:
         ]
         if config.pretrain is not None or config.model.weights is not None:
             for method in self.methods:
-                method.dense = self._model_path("dense")
+                method.dense = self.output.model("dense")
         check_conflicts(self.methods, config.train.time_budget is not None)
         check_task(self.methods, self.data.task)
 
@@ -137,13 +110,13 @@ class Experiment:
 
     def saved_models(self) -> Iterator[tuple[str, nn.Cell]]:
         """Yield (stage, network) for every model of this run, in the order they were made."""
-        stages = [s for s in self.results.stages if (self._model_path(s)).is_dir()]
+        stages = [s for s in self.results.stages if self.output.model(s).is_dir()]
         if not stages:
             raise CheckpointError(
                 f"{self.folder}: no trained model here; run `ms-eff train` with this config first"
             )
         for stage in stages:
-            yield stage, checkpoint.rebuild(self._model_path(stage))
+            yield stage, checkpoint.rebuild(self.output.model(stage))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -159,7 +132,7 @@ class Experiment:
     def untouched_model(self) -> nn.Cell:
         """Return the network before any method, untrained if this run has not trained it yet."""
         if self._has("dense"):
-            return checkpoint.rebuild(self._model_path("dense"))
+            return checkpoint.rebuild(self.output.model("dense"))
         model = self.new_model()
         self._load_weights(model)
         return model
@@ -190,7 +163,7 @@ class Experiment:
         args = model_args(self.config, self.data)
         description: dict[str, Any] = {"model": {"name": settings.name, "args": args}, "plans": []}
         if self._has("dense"):
-            return checkpoint.rebuild(self._model_path("dense")), description, True
+            return checkpoint.rebuild(self.output.model("dense")), description, True
         model = self.new_model()
         for note in self._load_weights(model):
             self.console.print(note)
@@ -206,7 +179,7 @@ class Experiment:
         """Let each method change the model, or rebuild what an earlier call made of it."""
         saved = self._changed_stage()
         if saved is not None:
-            found = checkpoint.read(self._model_path(saved))
+            found = checkpoint.read(self.output.model(saved))
             plans = {entry["method"]: entry["plan"] for entry in found.state["plans"]}
             for method in self.methods:
                 method.plan = plans.get(method.name)
@@ -258,7 +231,7 @@ class Experiment:
         folder: str,
         methods: list[Method],
     ) -> list[dict[str, Any]]:
-        self._sign()
+        self.output.sign()
         return Trainer(
             model,
             self.feed,
@@ -288,11 +261,11 @@ class Experiment:
             f"[bold]{stage}[/]: {self.task.told(measures)} · {total['params']:,} parameters "
             f"· {total['macs'] / 1e6:.1f} M MACs"
         )
-        self._sign()
+        self.output.sign()
         if self.worker.rank == 0:
             self.results.write()
             weights = {p.name: p.asnumpy() for p in model.get_parameters()}
-            checkpoint.save(self._model_path(stage), weights, description)
+            checkpoint.save(self.output.model(stage), weights, description)
 
     def _damaged(self, rows: list[dict[str, Any]], samples: int) -> dict[str, dict[str, int]]:
         """Return how many files of each split were skipped so far, where that is allowed."""
@@ -320,13 +293,10 @@ class Experiment:
             images, labels = split.batch(order[start : start + size], None)
             yield images, labels
 
-    # folder
-
-    def _model_path(self, stage: str) -> Path:
-        return self.folder / "models" / stage
+    # what is there
 
     def _has(self, stage: str) -> bool:
-        return self._model_path(stage).is_dir() and stage in self.results.stages
+        return self.output.model(stage).is_dir() and stage in self.results.stages
 
     def _stage_name(self) -> str:
         return next((m.stage for m in self.methods if m.plan is not None), "compressed")
@@ -334,80 +304,6 @@ class Experiment:
     def _changed_stage(self) -> str | None:
         return next((m.stage for m in self.methods if self._has(m.stage)), None)
 
-    def _claim(self, fresh: bool) -> None:
-        """Refuse a folder made with other settings; forget it if asked to."""
-        record, settings = self._record()
-        if fresh:
-            if record.exists() and self.worker.rank == 0:
-                for name in ("models", "pretrain", "train", "export"):
-                    shutil.rmtree(self.folder / name, ignore_errors=True)
-                (self.folder / "results.json").unlink(missing_ok=True)
-                record.unlink()
-            wait_for_all()  # none reads what the first is still deleting
-        elif record.exists() and self._holds_something():
-            changed = difference(_made_with(_read_record(record), self.worker.size), settings)
-            if changed:
-                same = f"; data.global_batch_size={changed.split()[1]} keeps a step as it was"
-                raise ConfigError(
-                    f"output = {self.folder}: made with other settings ({changed}"
-                    f"{same if _TOGETHER in changed else ''}); "
-                    "choose another output=FOLDER, or --fresh to start over"
-                )
-
-    def _holds_something(self) -> bool:
-        """Tell whether there is a model or a checkpoint that other settings could not go on from.
-
-        A run that failed before its first one is to be mended and called again.
-        """
-        kept = ("models/*/state.json", "*/checkpoints/*/state.json")
-        return any(next(self.folder.glob(pattern), None) for pattern in kept)
-
-    def _record(self) -> tuple[Path, dict[str, Any]]:
-        """Return where the settings of this folder are kept, and what they are now."""
-        settings = _bound(self.config.to_dict())
-        settings["data"][_TOGETHER] = self.config.data.batch_size * self.worker.size
-        return self.folder / "config.json", settings
-
-    def _sign(self) -> None:
-        """Mark the folder as made with these settings; from here on it holds something."""
-        record, settings = self._record()
-        if self.worker.rank == 0:
-            with replacing(record, SetupError, parents=True) as path:
-                path.write_text(json.dumps(settings, indent=1), encoding="utf-8")
-
 
 def _all_of(score: Scored) -> dict[str, Any]:
     return {**score.measures(), "samples": score.samples}
-
-
-def _bound(settings: Any, free: Any = _FREE) -> Any:
-    """Return the settings without those that may change; also from records of older versions."""
-    if not isinstance(settings, dict):
-        return settings
-    return {
-        key: _bound(value, free.get(key, {}))
-        for key, value in settings.items()
-        if free.get(key) is not True
-    }
-
-
-def _made_with(record: dict[str, Any], workers: int) -> dict[str, Any]:
-    """Return what a folder's record binds; keys that came later have their defaults."""
-    defaults = TrainSettings().model_dump(mode="json")
-    found = dict(record)
-    for block in ("train", "pretrain"):
-        if isinstance(found.get(block), dict):
-            found[block] = {**defaults, **found[block]}
-    bound = _bound(found)
-    batch = record.get("data", {}).get("batch_size", 0)
-    bound.setdefault("data", {}).setdefault(_TOGETHER, batch * workers)
-    return bound
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(
-            f"{path}: damaged ({error}); choose another output=FOLDER, or --fresh to start over"
-        ) from error

@@ -6,9 +6,10 @@ from rich.console import Console
 
 from ms_eff.config import Config
 from ms_eff.errors import ConfigError
-from ms_eff.experiment import Experiment, _bound, _made_with
+from ms_eff.experiment import Experiment
 from ms_eff.report.tables import remarks
 from ms_eff.results import difference
+from ms_eff.run_folder import bound, made_with
 
 BEFORE = {
     "output": "runs/a",
@@ -25,26 +26,26 @@ def test_what_does_not_change_the_numbers_may_change_between_two_calls():
         "train": {"epochs": 3, "log_every": 1},
         "pretrain": None,
     }
-    assert difference(_bound(BEFORE), _bound(now)) == ""
+    assert difference(bound(BEFORE), bound(now)) == ""
 
 
 def test_what_does_is_named():
     now = {**BEFORE, "train": {"epochs": 4, "log_every": 1}}
-    assert difference(_bound(BEFORE), _bound(now)) == "train.epochs: 3 -> 4"
-    assert "pretrain" in difference(_bound(BEFORE), _bound({**BEFORE, "pretrain": {"epochs": 1}}))
+    assert difference(bound(BEFORE), bound(now)) == "train.epochs: 3 -> 4"
+    assert "pretrain" in difference(bound(BEFORE), bound({**BEFORE, "pretrain": {"epochs": 1}}))
 
 
 def test_records_of_versions_that_bound_more_still_fit():
     old = {"train": {"epochs": 3, "keep": 2, "tensorboard": False}}
-    assert difference(_bound(old), _bound({"train": {"epochs": 3}})) == ""
+    assert difference(bound(old), bound({"train": {"epochs": 3}})) == ""
 
 
 def test_records_of_versions_that_knew_fewer_keys_still_fit():
     old = {"train": {"epochs": 3}, "pretrain": None, "data": {"name": "digits", "batch_size": 8}}
     now = Config(model={"name": "resnet18"}, data={"name": "digits"}, train={"epochs": 3})
-    bound = _made_with(old, workers=2)
-    assert bound["data"]["samples_a_step"] == 16
-    assert bound["train"] == _bound(now.to_dict())["train"]
+    found = made_with(old, workers=2)
+    assert found["data"]["samples_a_step"] == 16
+    assert found["train"] == bound(now.to_dict())["train"]
 
 
 def test_workers_may_share_a_step_anew_but_not_change_it(tmp_path):
@@ -54,7 +55,7 @@ def test_workers_may_share_a_step_anew_but_not_change_it(tmp_path):
         return Experiment(config, "test", Console(quiet=True))
 
     first = claim(batch_size=32)
-    first._sign()
+    first.output.sign()
     (tmp_path / "models" / "dense").mkdir(parents=True)
     (tmp_path / "models" / "dense" / "state.json").write_text("{}")
     assert claim(global_batch_size=32).config.data.batch_size == 32
