@@ -1,19 +1,12 @@
 """A family at work: parent -> statistics -> factors -> members, each kept and reused.
 
-output/
-  config.json            the settings this folder was made with
-  statistics/            second moments of the parent's layers, by layer
-  factors/               nested factors of its matrices, by layer (factors-<ratio>/ after training)
-  steps/<ratio>/         a member before its training, train/<ratio>/ its checkpoints
-  members/<ratio>/       a member: weights, plan, config, tokenizer, what it scores
-  family.json            a row a member, the parent first
+Where things lie in its output folder: `family_folder.py`.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,7 +17,6 @@ from mindspore import nn
 from rich.console import Console
 
 from ms_eff import runtime
-from ms_eff.bench import environment
 from ms_eff.data.language import Blocks, encode_files
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.files import read_json, replacing
@@ -37,6 +29,7 @@ from ms_eff.methods.progressive.core import (
     kept_weights,
     uniform_ranks,
 )
+from ms_eff.methods.progressive.family_folder import FamilyFolder
 from ms_eff.methods.progressive.fit import check_fit
 from ms_eff.methods.progressive.members import (
     Products,
@@ -59,16 +52,11 @@ from ms_eff.methods.progressive.truncate import (
 from ms_eff.models.hf_names import from_hf, to_hf
 from ms_eff.models.parents import load_parent, load_tokenizer, open_parent
 from ms_eff.parallel import mindformers_blocks
-from ms_eff.results import difference
 from ms_eff.train import checkpoint
-from ms_eff.train.workers import wait_for_all
 
 __all__ = ["Family"]
 
 Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
-
-_POLL_SECONDS = 0.5
-_FOLDERS = ("statistics", "factors*", "steps", "train", "members")
 
 
 class Family:
@@ -95,10 +83,8 @@ class Family:
         self.worker = runtime.setup(config.device)
         runtime.set_seed(config.seed)
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
-        self.folder = config.output
-        self._claim(fresh)
-        if fresh:
-            wait_for_all()  # none reads what the first is still deleting
+        self.folder = FamilyFolder(config, command, self.worker)
+        self.folder.claim(fresh)
         self.parent = open_parent(config.parent.path)
         check_fit(config, self.parent, self.worker.size)
         self.shapes = block_shapes(self.parent.shape)
@@ -114,35 +100,31 @@ class Family:
             Interrupted: training was asked to stop; everything is saved.
         """
         rows = [self._parent_row()] if self.config.evaluation.baseline else []
-        self._write(rows)
+        self.folder.write(rows)
         for index in range(len(self.wishes.ratios)):
             rows.append(self._member(index))
-            self._write(rows)
+            self.folder.write(rows)
         return rows
-
-    def path(self, index: int, kind: str = "members") -> Path:
-        """Return the folder of a member, by the place of its ratio."""
-        return self.folder / kind / f"{self.wishes.ratios[index]:g}"
 
     # members
 
     def _parent_row(self) -> dict[str, Any]:
-        record = self.folder / "parent.json"
+        record = self.folder.path / "parent.json"
         if not record.exists() and self.worker.rank == 0:
             score = self.judge.score(load_parent(self.parent))
             row = {"ratio": 1.0, **self.sizes(dict.fromkeys(self.shapes)), **score}
             with replacing(record) as temporary:
                 temporary.write_text(json.dumps(row, indent=1), encoding="utf-8")
-        self._wait_for(record)
+        self.folder.wait_for(record)
         row = read_json(record, CheckpointError)
         self._tell("parent", row)
         return row
 
     def _member(self, index: int) -> dict[str, Any]:
-        path = self.path(index)
+        path = self.folder.of(index)
         if not path.is_dir():
             self._make(index)
-        self._wait_for(path / "state.json")
+        self.folder.wait_for(path / "state.json")
         row = checkpoint.read(path).state["row"]
         self._tell(f"ratio {row['ratio']:g}", row)
         return row
@@ -163,8 +145,8 @@ class Family:
         }
         if losses:
             row["last_train_loss"] = float(np.mean(losses[-20:]))
-        self._save(self.path(index), plan, network, row)
-        shutil.rmtree(self.path(index, "train"), ignore_errors=True)
+        self._save(self.folder.of(index), plan, network, row)
+        shutil.rmtree(self.folder.of(index, "train"), ignore_errors=True)
 
     def _save(
         self, path: Path, plan: LowRankPlan, network: nn.Cell, row: Mapping[str, Any]
@@ -183,13 +165,13 @@ class Family:
         """Return plan and arrays of a member before training; one worker works them out for all."""
         if not self.wishes.tokens:
             return self._truncate(index)
-        path = self.path(index, "steps")
+        path = self.folder.of(index, "steps")
         if not path.is_dir() and self.worker.rank == 0:
             plan, arrays = self._truncate(index)
             path.parent.mkdir(parents=True, exist_ok=True)
             shape = self.parent.shape
             checkpoint.save(path, to_hf(arrays, shape.model), description(shape, plan))
-        self._wait_for(path / "state.json")
+        self.folder.wait_for(path / "state.json")
         found = checkpoint.read(path)
         plan = LowRankPlan.from_json(found.state["plans"][0]["plan"])
         return plan, from_hf(found.weights, self.parent.shape.model)
@@ -202,7 +184,7 @@ class Family:
         ratio, divisor = self.wishes.ratios[index], self.wishes.divisor
         if trained and self.wishes.step == "w1_only":
             ranks = uniform_ranks(self.shapes, ratio, divisor)
-            previous = Products(self.path(index - 1))
+            previous = Products(self.folder.of(index - 1))
             pairs = {
                 name: truncated_pair(
                     *previous.pair(name), rank, whitening.inputs(name), whitening.gradients(name)
@@ -212,10 +194,10 @@ class Family:
             }
             return self._put_together(ranks, pairs, previous)
         source: Source = self.parent
-        folder = self.folder / "factors"
+        folder = self.folder.path / "factors"
         if trained:
-            source = Products(self.path(index - 1))
-            folder = self.folder / f"factors-{ratio:g}"
+            source = Products(self.folder.of(index - 1))
+            folder = self.folder.path / f"factors-{ratio:g}"
         factors = decompose(source, self.shapes, whitening, folder, self._told_of_matrices())
         ranks = self._ranks(factors, ratio)
         pairs = {name: factors.pair(name, rank) for name, rank in ranks.items() if rank}
@@ -243,7 +225,7 @@ class Family:
         if self.wishes.rule == "plain" or wanted is None:
             return None
         if self.moments is None:
-            folder = wanted.statistics or self.folder / "statistics"
+            folder = wanted.statistics or self.folder.path / "statistics"
             self.moments = calibrated(
                 self.parent,
                 self.tokenizer,
@@ -269,7 +251,7 @@ class Family:
             blocks,
             wanted,
             steps,
-            self.path(index, "train"),
+            self.folder.of(index, "train"),
             first=index * steps,
             worker=self.worker,
             console=self.console,
@@ -311,54 +293,3 @@ class Family:
     def _count(self, what: str, done: int, total: int) -> None:
         if done == total or done % max(total // 10, 1) == 0:
             self.console.print(f"{what} {done}/{total}")
-
-    def _write(self, rows: list[dict[str, Any]]) -> None:
-        if self.worker.rank > 0:
-            return
-        content = {
-            "environment": environment.describe(self.command, self.config.seed),
-            "settings": self.config.to_dict(),
-            "rows": rows,
-        }
-        with replacing(self.folder / "family.json") as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-
-    def _wait_for(self, path: Path) -> None:
-        """Let the workers of a job wait for what the first of them writes."""
-        while self.worker.rank > 0 and not path.exists():
-            time.sleep(_POLL_SECONDS)
-
-    def _claim(self, fresh: bool) -> None:
-        """Refuse a folder made with other settings; forget it if asked to."""
-        record = self.folder / "config.json"
-        settings = _bound(self.config)
-        if self.worker.rank > 0:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        if fresh:
-            for pattern in _FOLDERS:
-                for folder in self.folder.glob(pattern):
-                    shutil.rmtree(folder, ignore_errors=True)
-            for name in ("config.json", "parent.json", "family.json"):
-                (self.folder / name).unlink(missing_ok=True)
-        elif record.exists():
-            changed = difference(read_json(record, ConfigError), settings)
-            if changed:
-                raise ConfigError(
-                    f"output = {self.folder}: made with other settings ({changed}); choose another "
-                    "output=FOLDER, or --fresh to start over"
-                )
-        with replacing(record) as temporary:
-            temporary.write_text(json.dumps(settings, indent=1), encoding="utf-8")
-
-
-def _bound(config: FamilyConfig) -> dict[str, Any]:
-    """Return the settings that a folder is bound to: of a training-free family, ratios may grow."""
-    settings = config.to_dict()
-    for name in ("output", "device", "parallel"):
-        del settings[name]
-    if not config.progressive.tokens:
-        settings["methods"][0]["progressive"]["ratios"] = "any"
-    if settings["recovery"]:
-        del settings["recovery"]["save_every"], settings["recovery"]["recompute"]
-    return settings

@@ -30,7 +30,7 @@ def family(parent: Path, output: Path, **parallel: object) -> Family:
 def test_a_member_comes_with_the_mesh_that_it_was_checked_against(parent, tmp_path) -> None:
     made = family(parent, tmp_path, model=1, vocabulary=False)
     assert [row["ratio"] for row in made.run()] == [1.0, 1.25]
-    blocks = yaml.safe_load((made.path(0) / "mindformers.yaml").read_text())
+    blocks = yaml.safe_load((made.folder.of(0) / "mindformers.yaml").read_text())
     assert blocks["parallel_config"]["data_parallel"] == 2
     assert blocks["parallel"]["enable_parallel_optimizer"] is True
 

@@ -47,7 +47,7 @@ def family(gpt2_parent: Path, tmp_path_factory: pytest.TempPathFactory) -> Famil
 
 def test_a_member_has_the_parameters_of_the_formula(family: Family) -> None:
     (row,) = family.rows
-    plan, network = read_plan(family.path(0)), load_member(family.path(0))
+    plan, network = read_plan(family.folder.of(0)), load_member(family.folder.of(0))
     dense = 12 * 24 * 24
     saved = sum(e.rank[0] * sum(e.shape) - np.prod(e.shape) for e in plan.layers)
     assert row["block_params"] == dense + saved <= dense / 2
@@ -57,8 +57,8 @@ def test_a_member_has_the_parameters_of_the_formula(family: Family) -> None:
 def test_files_have_the_names_and_layouts_of_hugging_face(
     family: Family, gpt2_parent: Path
 ) -> None:
-    parent, member = Shards(gpt2_parent), Shards(family.path(0))
-    ranks = {entry.name: entry.rank[0] for entry in read_plan(family.path(0)).layers}
+    parent, member = Shards(gpt2_parent), Shards(family.folder.of(0))
+    ranks = {entry.name: entry.rank[0] for entry in read_plan(family.folder.of(0)).layers}
     assert ranks
     expected = set(parent.names())
     for ours, theirs in NAMES.items():
@@ -79,9 +79,9 @@ def test_files_have_the_names_and_layouts_of_hugging_face(
 def test_a_merged_member_is_a_model_that_transformers_reads(family: Family, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")
-    merged = write_merged(family.path(0), tmp_path)
+    merged = write_merged(family.folder.of(0), tmp_path)
     reference = transformers.GPT2LMHeadModel.from_pretrained(merged).eval()
-    member, ids = load_member(family.path(0)), some_ids()
+    member, ids = load_member(family.folder.of(0)), some_ids()
     found = member(Tensor(ids)).asnumpy()
     np.testing.assert_allclose(found, logits_of(reference, ids), atol=FP32, rtol=FP32)
     # what the run said of it
@@ -91,7 +91,7 @@ def test_a_merged_member_is_a_model_that_transformers_reads(family: Family, tmp_
     loss = torch.nn.functional.cross_entropy(logits, rows[:, 1:].reshape(-1)).item()
     assert family.rows[0]["perplexity"] == pytest.approx(np.exp(loss), rel=1e-4)
     # by any of the names under which models are loaded; whole again, it is a parent
-    again = ms_eff.load(family.path(0))
+    again = ms_eff.load(family.folder.of(0))
     for one, other in zip(member.get_parameters(), again.get_parameters(), strict=True):
         np.testing.assert_array_equal(one.asnumpy(), other.asnumpy())
     assert isinstance(load_member(merged).blocks[0].fc1, nn.Dense)
@@ -128,7 +128,7 @@ def half(matrix: np.ndarray) -> np.ndarray:
 
 @pytest.mark.slow  # two more graphs
 def test_a_member_decodes_with_a_cache(family: Family) -> None:
-    network, prompt = load_member(family.path(0)), [3, 1, 2]
+    network, prompt = load_member(family.folder.of(0)), [3, 1, 2]
     new = Decoder(network, length=9).generate(prompt, 6)
     whole = network(Tensor(np.array([prompt + new], np.int32))).asnumpy()[0]
     assert new == whole.argmax(-1)[2:-1].tolist()
@@ -139,8 +139,8 @@ def test_training_goes_on_from_the_trained_factors(gpt2_parent: Path, tmp_path: 
     method = {"ratios": [1.25, 2.0], "tokens": 64, "step": "w1_only"}
     family = made(gpt2_parent, tmp_path, **method, allocation="uniform", rule="plain")
     assert [row["trained_tokens"] for row in family.rows] == [64, 128]
-    one, start = Shards(family.path(0)), Shards(family.path(1, "steps"))
-    before = Shards(family.path(0, "steps"))
+    one, start = Shards(family.folder.of(0)), Shards(family.folder.of(1, "steps"))
+    before = Shards(family.folder.of(0, "steps"))
     name = f"{BLOCK}.mlp.c_fc"
     W1 = one.array(f"{name}.last.weight").astype(np.float64)
     assert not np.array_equal(before.array(f"{name}.last.weight"), W1)  # it was trained

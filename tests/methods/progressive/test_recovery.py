@@ -34,13 +34,13 @@ def test_training_helps_and_steps_fall(parent: Path, tmp_path: Path) -> None:
     rows = family.run()
     assert [row["trained_tokens"] for row in rows] == [64, 128]
     for index, row in enumerate(rows):
-        member, before = Shards(family.path(index)), Shards(family.path(index, "steps"))
+        member, before = Shards(family.folder.of(index)), Shards(family.folder.of(index, "steps"))
         assert member.names() == before.names()
         assert row["last_train_loss"] > 0
-    one, two = (Shards(family.path(i)) for i in (0, 1))
+    one, two = (Shards(family.folder.of(i)) for i in (0, 1))
     layer = "model.layers.0.mlp.down_proj"
     # the paper's step: what is truncated is the trained second factor
-    start = Shards(family.path(1, "steps"))
+    start = Shards(family.folder.of(1, "steps"))
     W1 = one.array(f"{layer}.last.weight").astype(np.float64)
     U, sigma, V = np.linalg.svd(W1, full_matrices=False)
     rank = len(two.array(f"{layer}.first.weight"))
@@ -69,7 +69,7 @@ def test_a_stopped_run_ends_as_one_that_was_not(
     monkeypatch.setattr(Recovery, "_step", original)
     cut = trained(parent, tmp_path / "cut", "joint", (2.0,))
     cut.run()
-    expected, found = Shards(whole.path(0)), Shards(cut.path(0))
+    expected, found = Shards(whole.folder.of(0)), Shards(cut.folder.of(0))
     for name in expected.names():
         np.testing.assert_array_equal(found.array(name), expected.array(name))
 

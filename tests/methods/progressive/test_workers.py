@@ -28,8 +28,8 @@ def test_two_workers_make_what_one_does(parent: Path, tmp_path: Path) -> None:
     )
     one.run()
     for index in (0, 1):
-        expected, start = Shards(one.path(index)), Shards(one.path(index, "steps"))
-        found = Shards(tmp_path / "two" / "members" / one.path(index).name)
+        expected, start = Shards(one.folder.of(index)), Shards(one.folder.of(index, "steps"))
+        found = Shards(tmp_path / "two" / "members" / one.folder.of(index).name)
         moved = 0.0
         for name in expected.names():
             np.testing.assert_allclose(found.array(name), expected.array(name), atol=1e-5)
