@@ -23,6 +23,8 @@ KIND = Kind("progressive", ("rule", "allocation", "removed"), growing=())
 
 # a rival: `ms_eff.bench.rivals.asvd`
 ASVD = "asvd"
+# two_sided with statistics measured once more on its own member: `progressive.passes: 2`
+TWICE = "two_sided_twice"
 RULES = ("plain", ASVD, "activation_aware", "two_sided")
 ALLOCATIONS = ("uniform", "global")
 SHARES = (0.1, 0.2, 0.3, 0.4, 0.6)
@@ -44,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bench.dense()
         for rule in options.rules:
             bench.rule(rule)
+        for removed in options.twice:
+            bench.twice(removed)
     except UserError as error:
         print(f"progressive: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
@@ -121,26 +125,50 @@ class _Bench:
         for allocation, removed in wanted:
             self._member(rule, factors, allocation, removed)
 
+    def twice(self, removed: float) -> None:
+        """Measure the best rule's row with statistics of what that rule makes of the parent."""
+        from ms_eff.methods.progressive.compressed import Compressed
+        from ms_eff.methods.progressive.truncate import Whitening, decompose
+
+        if self.rows.find(rule=TWICE, allocation="global", removed=removed) is not None:
+            return
+        factors = self._factors("two_sided")
+        ranks = self._ranks(factors, "global", removed)
+        name = f"{self.parent.path.name}, {removed:g} removed"
+        model = Compressed(self.parent, factors, ranks, name)
+        moments = self._moments(model, f"statistics-{removed:g}")
+        whitening = Whitening("two_sided", moments)
+        print(f"{TWICE}: decomposing {len(self.shapes)} matrices", file=sys.stderr)
+        again = decompose(
+            self.parent, self.shapes, whitening, self.options.work / f"{TWICE}-{removed:g}"
+        )
+        self._member(TWICE, again, "global", removed)
+
+    def _moments(self, model: Any, folder: str) -> Any:
+        from ms_eff.methods.progressive.calibration import calibrated
+        from ms_eff.methods.progressive.settings import CalibrationSettings
+
+        settings = CalibrationSettings(
+            files=(self.options.calibration,),
+            tokens=self.options.calibration_tokens,
+            window=self.options.window,
+        )
+        return calibrated(
+            model,
+            self.tokenizer,
+            settings,
+            self.options.work / folder,
+            lambda done, total: print(f"calibration: pass {done}/{total}", file=sys.stderr),
+        )
+
     def _factors(self, rule: str) -> Any:
         from ms_eff.bench.rivals.asvd import ActivationScaling
-        from ms_eff.methods.progressive.calibration import calibrated
-        from ms_eff.methods.progressive.settings import CRITERION_OF, CalibrationSettings
+        from ms_eff.methods.progressive.settings import CRITERION_OF
         from ms_eff.methods.progressive.truncate import Whitening, decompose
 
         whitening = Whitening("weight", None)
         if rule != "plain":
-            settings = CalibrationSettings(
-                files=(self.options.calibration,),
-                tokens=self.options.calibration_tokens,
-                window=self.options.window,
-            )
-            moments = calibrated(
-                self.parent,
-                self.tokenizer,
-                settings,
-                self.options.work / "statistics",
-                lambda done, total: print(f"calibration: pass {done}/{total}", file=sys.stderr),
-            )
+            moments = self._moments(self.parent, "statistics")
             whitening = (
                 ActivationScaling(moments)
                 if rule == ASVD
@@ -150,20 +178,10 @@ class _Bench:
         return decompose(self.parent, self.shapes, whitening, self.options.work / rule)
 
     def _member(self, rule: str, factors: Any, allocation: str, removed: float) -> None:
-        from ms_eff.methods.progressive.core import (
-            family_plan,
-            global_ranks,
-            kept_weights,
-            uniform_ranks,
-        )
+        from ms_eff.methods.progressive.core import family_plan, kept_weights
         from ms_eff.methods.progressive.members import assembled, build_member
 
-        ratio = 1 / (1 - removed)
-        if allocation == "uniform":
-            ranks = uniform_ranks(self.shapes, ratio)
-        else:
-            losses = {name: factors.losses(name) for name in self.shapes}
-            ranks = global_ranks(self.shapes, losses, ratio)
+        ranks = self._ranks(factors, allocation, removed)
 
         def network() -> Any:
             pairs = {name: factors.pair(name, rank) for name, rank in ranks.items() if rank}
@@ -171,6 +189,15 @@ class _Bench:
             return build_member(self.parent.shape, plan, assembled(self.parent, pairs))
 
         self._add(rule, allocation, removed, network, kept_weights(self.shapes, ranks))
+
+    def _ranks(self, factors: Any, allocation: str, removed: float) -> dict[str, int | None]:
+        from ms_eff.methods.progressive.core import global_ranks, uniform_ranks
+
+        ratio = 1 / (1 - removed)
+        if allocation == "uniform":
+            return uniform_ranks(self.shapes, ratio)
+        losses = {name: factors.losses(name) for name in self.shapes}
+        return global_ranks(self.shapes, losses, ratio)
 
     def _add(
         self, rule: str, allocation: str, removed: float, network: Callable[[], Any], params: int
@@ -202,6 +229,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--rules", nargs="+", choices=RULES, default=list(RULES))
     add("--allocations", nargs="+", choices=ALLOCATIONS, default=list(ALLOCATIONS))
     add("--removed", nargs="+", type=float, default=list(SHARES), help="shares of block linears")
+    add(
+        "--twice",
+        nargs="*",
+        type=float,
+        default=[0.2, 0.4],
+        metavar="SHARE",
+        help="shares for two_sided with statistics measured once more on its own member; each "
+        "takes a calibration (default 0.2 0.4)",
+    )
     add("--work", type=Path, default=Path("runs/progressive"), help="statistics and factors")
     add("--output", type=Path, default=Path("results/progressive.json"))
     return parser

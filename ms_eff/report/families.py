@@ -190,6 +190,9 @@ FAMILIES = (
                 "activation_aware": ("rival", "whitened: least error of the layers' outputs"),
                 "two_sided": ("ours", "least error of the loss"),
             }),
+            "two_sided_twice, global": Contender(
+                "ours", f"the same, measured once more on what it made; {_BUDGET}"
+            ),
         },
         Measure("perplexity", "perplexity"),
         Measure("block_params", "weights of the blocks, millions", 1e-6, 1),

@@ -23,7 +23,7 @@ def test_rows_are_measured_once_and_shown(
         *("--parent", str(parent), "--output", str(output), "--work", str(tmp_path / "work")),
         *("--text", str(parent / "text.txt"), "--tokens", "64", "--window", "16"),
         *("--calibration", str(parent / "text.txt"), "--calibration-tokens", "64"),
-        *("--rules", "activation_aware", "asvd", "--removed", "0.4"),
+        *("--rules", "activation_aware", "asvd", "--removed", "0.4", "--twice"),
     ]
     assert progressive.main([*call, "--allocations", "uniform"]) == 0
     rows = json.loads(output.read_text())["rows"]
@@ -37,5 +37,12 @@ def test_rows_are_measured_once_and_shown(
     assert progressive.main([*call, "--allocations", "uniform"]) == 0
     assert json.loads(output.read_text())["rows"] == rows
     assert f"{rows[1]['perplexity']:.1f} [95.9]" in capsys.readouterr().out
+    assert progressive.main([*call, "0.3", "--allocations", "uniform"]) == 0
+    again = json.loads(output.read_text())["rows"][-1]
+    assert (again["rule"], again["allocation"], again["removed"]) == (
+        *("two_sided_twice", "global"),
+        0.3,
+    )
+    assert again["block_params"] <= 0.7 * dense
     assert progressive.main([*call, "--text", str(tmp_path / "none.txt")]) == 2
     assert "none.txt" in capsys.readouterr().err

@@ -17,14 +17,13 @@ from ms_eff.methods.progressive.statistics import SavedMoments, StatisticsWriter
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from ms_eff.models.gguf_file import GGUFModel
-    from ms_eff.models.parents import FolderModel
+    from ms_eff.methods.progressive.compressed import Model
 
 __all__ = ["calibrated"]
 
 
 def calibrated(
-    parent: FolderModel | GGUFModel,
+    parent: Model,
     tokenizer: Tokenizer,
     settings: CalibrationSettings,
     folder: Path,
@@ -36,7 +35,7 @@ def calibrated(
     token, channel and block.
 
     Args:
-        parent: the model on disk.
+        parent: the model on disk, or one compressed.
         tokenizer: of the parent.
         settings: which text.
         folder: of the statistics.

@@ -21,20 +21,13 @@ from ms_eff.data.language import Blocks, encode_files
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.files import read_json, replacing
 from ms_eff.methods.lowrank.plan import LowRankPlan
-from ms_eff.methods.progressive.calibration import calibrated
 from ms_eff.methods.progressive.core import (
     block_shapes,
-    family_plan,
-    global_ranks,
     kept_weights,
-    uniform_ranks,
 )
 from ms_eff.methods.progressive.family_folder import FamilyFolder
 from ms_eff.methods.progressive.fit import check_fit
 from ms_eff.methods.progressive.members import (
-    Products,
-    Source,
-    assembled,
     build_member,
     description,
     member_texts,
@@ -42,13 +35,7 @@ from ms_eff.methods.progressive.members import (
 from ms_eff.methods.progressive.recovery import Recovery, steps_for
 from ms_eff.methods.progressive.scoring import Judge
 from ms_eff.methods.progressive.settings import FamilyConfig
-from ms_eff.methods.progressive.statistics import SavedMoments
-from ms_eff.methods.progressive.truncate import (
-    Decomposed,
-    Whitening,
-    decompose,
-    truncated_pair,
-)
+from ms_eff.methods.progressive.truncator import Truncator
 from ms_eff.models.hf_names import from_hf, to_hf
 from ms_eff.models.parents import load_parent, load_tokenizer, open_parent
 from ms_eff.parallel import mindformers_blocks
@@ -91,7 +78,9 @@ class Family:
         named = config.parent.tokenizer
         self.tokenizer = load_tokenizer(named) if named else self.parent.tokenizer()
         self.judge = Judge(config.evaluation, self.tokenizer)
-        self.moments: SavedMoments | None = None
+        self.truncator = Truncator(
+            config, self.parent, self.tokenizer, self.folder, self.console.print
+        )
 
     def run(self) -> list[dict[str, Any]]:
         """Make every member that is not there yet; return a row a member.
@@ -164,10 +153,10 @@ class Family:
     def _truncated(self, index: int) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
         """Return plan and arrays of a member before training; one worker works them out for all."""
         if not self.wishes.tokens:
-            return self._truncate(index)
+            return self.truncator.member(index)
         path = self.folder.of(index, "steps")
         if not path.is_dir() and self.worker.rank == 0:
-            plan, arrays = self._truncate(index)
+            plan, arrays = self.truncator.member(index)
             path.parent.mkdir(parents=True, exist_ok=True)
             shape = self.parent.shape
             checkpoint.save(path, to_hf(arrays, shape.model), description(shape, plan))
@@ -175,65 +164,6 @@ class Family:
         found = checkpoint.read(path)
         plan = LowRankPlan.from_json(found.state["plans"][0]["plan"])
         return plan, from_hf(found.weights, self.parent.shape.model)
-
-    # truncation
-
-    def _truncate(self, index: int) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
-        trained = self.wishes.tokens > 0 and index > 0
-        whitening = Whitening(self.wishes.criterion, self._statistics())
-        ratio, divisor = self.wishes.ratios[index], self.wishes.divisor
-        if trained and self.wishes.step == "w1_only":
-            ranks = uniform_ranks(self.shapes, ratio, divisor)
-            previous = Products(self.folder.of(index - 1))
-            pairs = {
-                name: truncated_pair(
-                    *previous.pair(name), rank, whitening.inputs(name), whitening.gradients(name)
-                )
-                for name, rank in ranks.items()
-                if rank is not None
-            }
-            return self._put_together(ranks, pairs, previous)
-        source: Source = self.parent
-        folder = self.folder.path / "factors"
-        if trained:
-            source = Products(self.folder.of(index - 1))
-            folder = self.folder.path / f"factors-{ratio:g}"
-        factors = decompose(source, self.shapes, whitening, folder, self._told_of_matrices())
-        ranks = self._ranks(factors, ratio)
-        pairs = {name: factors.pair(name, rank) for name, rank in ranks.items() if rank}
-        found = self._put_together(ranks, pairs, source)
-        if trained:  # of this step alone
-            shutil.rmtree(folder, ignore_errors=True)
-        return found
-
-    def _ranks(self, factors: Decomposed, ratio: float) -> dict[str, int | None]:
-        divisor = self.wishes.divisor
-        if self.wishes.allocation == "uniform":
-            return uniform_ranks(self.shapes, ratio, divisor)
-        losses = {name: factors.losses(name) for name in self.shapes}
-        return global_ranks(self.shapes, losses, ratio, divisor)
-
-    def _put_together(
-        self, ranks: Mapping[str, int | None], pairs: Pairs, source: Source
-    ) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
-        plan = family_plan(self.shapes, ranks, {"criterion": self.wishes.criterion})
-        return plan, assembled(source, pairs)
-
-    def _statistics(self) -> SavedMoments | None:
-        """Return the parent's statistics, measured the first time; None if the rule needs none."""
-        wanted = self.config.calibration
-        if self.wishes.rule == "plain" or wanted is None:
-            return None
-        if self.moments is None:
-            folder = wanted.statistics or self.folder.path / "statistics"
-            self.moments = calibrated(
-                self.parent,
-                self.tokenizer,
-                wanted,
-                folder,
-                lambda done, total: self._count("calibration: pass", done, total),
-            )
-        return self.moments
 
     # training
 
@@ -285,11 +215,3 @@ class Family:
             )
         for sample in row.get("samples", []):
             self.console.print(f"  {' '.join(sample.split())}", highlight=False, markup=False)
-
-    def _told_of_matrices(self) -> Any:
-        done = iter(range(1, len(self.shapes) + 1))
-        return lambda name: self._count("decomposition: matrix", next(done), len(self.shapes))
-
-    def _count(self, what: str, done: int, total: int) -> None:
-        if done == total or done % max(total // 10, 1) == 0:
-            self.console.print(f"{what} {done}/{total}")

@@ -2,7 +2,8 @@
 
 output/
   config.json            the settings this folder was made with
-  statistics/            second moments of the parent's layers, by layer
+  statistics/            second moments of the parent's layers, by layer (statistics-<ratio>-<pass>/
+                         of what it was truncated to)
   factors/               nested factors of its matrices, by layer (factors-<ratio>/ after training)
   steps/<ratio>/         a member before its training, train/<ratio>/ its checkpoints
   members/<ratio>/       a member: weights, plan, config, tokenizer, what it scores
@@ -29,7 +30,7 @@ from ms_eff.train.workers import wait_for_all
 __all__ = ["FamilyFolder"]
 
 _POLL_SECONDS = 0.5
-_FOLDERS = ("statistics", "factors*", "steps", "train", "members")
+_FOLDERS = ("statistics*", "factors*", "steps", "train", "members")
 
 
 class FamilyFolder:

@@ -42,6 +42,8 @@ class ProgressiveSettings(Section):
         step: after training, truncate `w1_only`, the second factor alone (the paper's), or the
             `joint` product.
         divisor: round ranks down to a multiple; 16 suits Ascend's cube unit.
+        passes: 2 measures the statistics once more, on the truncated model, and truncates the
+            parent's matrices anew by them; 3 twice more (ours). Each costs a calibration.
     """
 
     ratios: tuple[Ratio, ...] = Field(min_length=1)
@@ -50,6 +52,7 @@ class ProgressiveSettings(Section):
     allocation: Literal["uniform", "global"] = "global"
     step: Literal["w1_only", "joint"] = "joint"
     divisor: int = Field(1, ge=1)
+    passes: int = Field(1, ge=1)
 
     @model_validator(mode="after")
     def _falling(self) -> Self:
@@ -59,6 +62,10 @@ class ProgressiveSettings(Section):
             raise ValueError(
                 "step: w1_only differs from joint only after training; give tokens, or drop it"
             )
+        if self.passes > 1 and self.rule == "plain":
+            raise ValueError("passes measure statistics, and rule: plain has none; drop one")
+        if self.passes > 1 and self.tokens:
+            raise ValueError("passes are for families without training; drop them, or tokens")
         if self.step == "w1_only" and self.allocation == "global":
             raise ValueError(
                 "step: w1_only goes by ranks that fall in every matrix; use allocation: uniform"

@@ -17,13 +17,12 @@ from ms_eff.models.llama_shape import LlamaShape
 from ms_eff.models.masks import causal_mask as scores_mask
 
 if TYPE_CHECKING:
-    from ms_eff.models.gguf_file import GGUFModel
-    from ms_eff.models.parents import FolderModel
+    from ms_eff.methods.progressive.compressed import Model
 
 __all__ = ["embedded", "stack_of"]
 
 
-def stack_of(parent: FolderModel | GGUFModel, length: int) -> Stack:
+def stack_of(parent: Model, length: int) -> Stack:
     """Return a parent's blocks and head, its weights read as they are needed.
 
     Args:
@@ -50,7 +49,7 @@ def stack_of(parent: FolderModel | GGUFModel, length: int) -> Stack:
     return Stack(shape.depth, block, weights, _Head(norm, parent.array(table)))
 
 
-def embedded(parent: FolderModel | GGUFModel, ids: np.ndarray) -> np.ndarray:
+def embedded(parent: Model, ids: np.ndarray) -> np.ndarray:
     """Return what goes into the first block, (n, N, dim), of token ids (n, N)."""
     if isinstance(parent.shape, GPT2Shape):
         return parent.array("word.weight")[ids] + parent.array("position.weight")[: ids.shape[1]]

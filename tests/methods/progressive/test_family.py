@@ -16,9 +16,13 @@ from ms_eff.deploy.export import export
 from ms_eff.deploy.inputs import InputSpec
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.methods.lowrank.plan import LowRankPlan
-from ms_eff.methods.progressive import family as module
+from ms_eff.methods.progressive import truncator as module
+from ms_eff.methods.progressive.calibration import calibrated
+from ms_eff.methods.progressive.core import global_ranks
 from ms_eff.methods.progressive.family import Family
-from ms_eff.methods.progressive.members import load_member, read_plan, write_merged
+from ms_eff.methods.progressive.members import Products, load_member, read_plan, write_merged
+from ms_eff.methods.progressive.truncate import Whitening, decompose
+from ms_eff.models.parents import open_parent
 from ms_eff.models.shards import Shards
 from tests.methods.progressive.conftest import family_config
 from tests.models.llamas import logits_of, some_ids
@@ -79,6 +83,35 @@ def test_what_is_there_is_kept_and_ratios_may_grow(
     assert json.loads((output / "family.json").read_text())["rows"] == rows
     with pytest.raises(ConfigError, match="made with other settings"):
         Family(family_config(parent, output, True, method={"allocation": "uniform"}), console=QUIET)
+
+
+def test_a_second_pass_goes_by_what_the_first_one_made(
+    made: tuple[Path, list[Any]], parent: Path, tmp_path: Path
+) -> None:
+    """The first pass's member is merged on disk and measured there, as any model would be."""
+    method = {"ratios": [2.0], "allocation": "global", "passes": 2}
+    config = family_config(parent, tmp_path / "twice", method=method)
+    Family(config, console=QUIET).run()
+    assert config.calibration is not None
+    merged = open_parent(write_merged(made[0] / "members" / "2", tmp_path / "merged"))
+    family = Family(family_config(parent, tmp_path / "other", method={}), console=QUIET)
+    moments = calibrated(merged, family.tokenizer, config.calibration, tmp_path / "moments")
+    factors = decompose(
+        open_parent(parent), family.shapes, Whitening("two_sided", moments), tmp_path / "factors"
+    )
+    losses = {name: factors.losses(name) for name in family.shapes}
+    plan = read_plan(tmp_path / "twice" / "members" / "2")
+    ranks = {layer.name: layer.rank[0] for layer in plan.layers}
+    assert ranks == {k: v for k, v in global_ranks(family.shapes, losses, 2.0).items() if v}
+    found, before = (
+        Products(tmp_path / "twice" / "members" / "2"),
+        Products(made[0] / "members" / "2"),
+    )
+    for name, rank in ranks.items():
+        first, last = factors.pair(name, rank)
+        product = found.array(f"{name}.weight")
+        np.testing.assert_allclose(product, last @ first, atol=1e-4 * abs(product).max())
+        assert not np.allclose(product, before.array(f"{name}.weight"), atol=1e-3)
 
 
 def test_the_command_makes_a_plain_family(parent: Path, tmp_path: Path) -> None:

@@ -102,7 +102,7 @@ def test_factors_lose_the_least_that_their_rule_counts(
     criterion: str, family: Family, gpt2_parent: Path, tmp_path: Path
 ) -> None:
     """Against the tail of the spectrum of G^(1/2) W F^(1/2), roots and SVD by NumPy."""
-    whitening = Whitening(criterion, family.moments)
+    whitening = Whitening(criterion, family.truncator.statistics())
     factors = decompose(family.parent, family.shapes, whitening, tmp_path)
     ranks = uniform_ranks(family.shapes, 2.0)
     assert list(ranks.values()) == [9, 6, 9, 9]  # floor(C S / (2 (C + S)))
@@ -111,7 +111,7 @@ def test_factors_lose_the_least_that_their_rule_counts(
         W = Shards(gpt2_parent).array(f"{BLOCK}.{theirs}.weight").astype(np.float64)  # (C, S)
         first, last = factors.pair(f"blocks.0.{ours}", rank)
         missed = W - (last.astype(np.float64) @ first).T
-        moments = family.moments[f"blocks.0.{ours}"]
+        moments = family.truncator.statistics()[f"blocks.0.{ours}"]
         left = np.eye(len(W)) if criterion == "weight" else half(moments.inputs)
         F = moments.gradients
         F = F + 0.1 * np.trace(F) / len(F) * np.eye(len(F))

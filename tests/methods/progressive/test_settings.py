@@ -42,6 +42,8 @@ def test_a_family_is_known_by_its_method(tmp_path: Path) -> None:
         ({**PLAIN, "rule": "two_sided"}, r"rule two_sided needs text; give calibration\.files"),
         ({**PLAIN, "tokens": 5}, r"give recovery\.files"),
         ({**PLAIN, "step": "w1_only"}, "differs from joint only after training"),
+        ({**PLAIN, "passes": 2}, "rule: plain has none"),
+        ({"ratios": [1.25], "passes": 2, "tokens": 5}, "without training; drop them, or tokens"),
         ({**PLAIN, "step": "w1_only", "tokens": 5, "allocation": "global"}, "use allocation: uni"),
         ({**PLAIN, "rul": "plain"}, "unknown key 'methods.0.progressive.rul'"),
     ],

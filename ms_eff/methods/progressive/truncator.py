@@ -1,0 +1,151 @@
+"""What a member is before its training: statistics -> factors -> ranks -> plan and arrays."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ms_eff.methods.lowrank.plan import LowRankPlan
+from ms_eff.methods.progressive.calibration import calibrated
+from ms_eff.methods.progressive.compressed import Compressed, Model
+from ms_eff.methods.progressive.core import (
+    block_shapes,
+    family_plan,
+    global_ranks,
+    uniform_ranks,
+)
+from ms_eff.methods.progressive.family_folder import FamilyFolder
+from ms_eff.methods.progressive.members import Products, Source, assembled
+from ms_eff.methods.progressive.settings import FamilyConfig
+from ms_eff.methods.progressive.statistics import SavedMoments
+from ms_eff.methods.progressive.truncate import (
+    Decomposed,
+    Whitening,
+    decompose,
+    truncated_pair,
+)
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from ms_eff.models.gguf_file import GGUFModel
+    from ms_eff.models.parents import FolderModel
+
+__all__ = ["Truncator"]
+
+Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Ranks = Mapping[str, int | None]
+
+
+class Truncator:
+    """Truncates the parent, or the member before, to each ratio.
+
+    Args:
+        config: of the family.
+        parent: the model to start from.
+        tokenizer: of the parent.
+        folder: of the family; gets statistics and factors.
+        tell: where to tell what happens.
+    """
+
+    def __init__(
+        self,
+        config: FamilyConfig,
+        parent: FolderModel | GGUFModel,
+        tokenizer: Tokenizer,
+        folder: FamilyFolder,
+        tell: Callable[[str], Any],
+    ) -> None:
+        self.config, self.wishes = config, config.progressive
+        self.parent, self.tokenizer, self.folder, self.tell = parent, tokenizer, folder, tell
+        self.shapes = block_shapes(parent.shape)
+        self._moments: SavedMoments | None = None
+
+    def member(self, index: int) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
+        """Return plan and arrays of the member at that place, before its training."""
+        trained = self.wishes.tokens > 0 and index > 0
+        if trained and self.wishes.step == "w1_only":
+            return self._second_factors(index)
+        ratio = self.wishes.ratios[index]
+        whitening = Whitening(self.wishes.criterion, self.statistics())
+        source: Source = self.parent
+        folder = self.folder.path / "factors"
+        if trained:
+            source = Products(self.folder.of(index - 1))
+            folder = self.folder.path / f"factors-{ratio:g}"
+        factors = decompose(source, self.shapes, whitening, folder, self._told_of_matrices())
+        ranks = self._ranks(factors, ratio)
+        for again in range(1, self.wishes.passes):
+            factors = self._again(factors, ranks, f"{ratio:g}-{again}")
+            ranks = self._ranks(factors, ratio)
+        pairs = {name: factors.pair(name, rank) for name, rank in ranks.items() if rank}
+        found = self._put_together(ranks, pairs, source)
+        if trained or self.wishes.passes > 1:  # of this member alone
+            for own in self.folder.path.glob(f"factors-{ratio:g}*"):
+                shutil.rmtree(own, ignore_errors=True)
+        return found
+
+    def statistics(self) -> SavedMoments | None:
+        """Return the parent's statistics, measured the first time; None if the rule needs none."""
+        if self.wishes.rule == "plain":
+            return None
+        if self._moments is None:
+            self._moments = self._measured(self.parent)
+        return self._moments
+
+    def _second_factors(self, index: int) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
+        """Truncate the second factors of the member before, the first ones kept."""
+        whitening = Whitening(self.wishes.criterion, self.statistics())
+        ranks = uniform_ranks(self.shapes, self.wishes.ratios[index], self.wishes.divisor)
+        previous = Products(self.folder.of(index - 1))
+        pairs = {
+            name: truncated_pair(
+                *previous.pair(name), rank, whitening.inputs(name), whitening.gradients(name)
+            )
+            for name, rank in ranks.items()
+            if rank is not None
+        }
+        return self._put_together(ranks, pairs, previous)
+
+    def _again(self, factors: Decomposed, ranks: Ranks, name: str) -> Decomposed:
+        """Decompose the parent's matrices by the statistics of what they were truncated to."""
+        model = Compressed(self.parent, factors, ranks, f"{self.parent.path.name}, {name}")
+        whitening = Whitening(self.wishes.criterion, self._measured(model, f"statistics-{name}"))
+        folder = self.folder.path / f"factors-{name}"
+        return decompose(self.parent, self.shapes, whitening, folder, self._told_of_matrices())
+
+    def _ranks(self, factors: Decomposed, ratio: float) -> dict[str, int | None]:
+        divisor = self.wishes.divisor
+        if self.wishes.allocation == "uniform":
+            return uniform_ranks(self.shapes, ratio, divisor)
+        losses = {name: factors.losses(name) for name in self.shapes}
+        return global_ranks(self.shapes, losses, ratio, divisor)
+
+    def _put_together(
+        self, ranks: Ranks, pairs: Pairs, source: Source
+    ) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
+        plan = family_plan(self.shapes, ranks, {"criterion": self.wishes.criterion})
+        return plan, assembled(source, pairs)
+
+    def _measured(self, model: Model, folder: str = "") -> SavedMoments:
+        wanted = self.config.calibration
+        assert wanted is not None  # the config's own check: only rule plain goes without
+        where = self.folder.path / folder if folder else wanted.statistics
+        return calibrated(
+            model,
+            self.tokenizer,
+            wanted,
+            where or self.folder.path / "statistics",
+            lambda done, total: self._count("calibration: pass", done, total),
+        )
+
+    def _told_of_matrices(self) -> Callable[[str], None]:
+        done = iter(range(1, len(self.shapes) + 1))
+        return lambda name: self._count("decomposition: matrix", next(done), len(self.shapes))
+
+    def _count(self, what: str, done: int, total: int) -> None:
+        if done == total or done % max(total // 10, 1) == 0:
+            self.tell(f"{what} {done}/{total}")
