@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import mindspore as ms
@@ -18,6 +19,7 @@ import ms_eff
 from ms_eff import models
 from ms_eff.deploy.inputs import InputSpec
 from ms_eff.methods.skipvit.settings import SkipViTSettings
+from ms_eff.methods.spatiotemporal.core import VARIANTS
 
 __all__ = ["ROWS", "SIZES", "Subject", "build"]
 
@@ -95,9 +97,9 @@ def _conv3d(full: bool) -> Subject:
     return Subject(_lively(network), shape, refused=True)
 
 
-def _add(full: bool) -> Subject:
+def _flat(variant: str, full: bool, aligned: bool = False) -> Subject:
     dense = _conv3d(full)
-    network = ms_eff.apply_spatiotemporal(dense.network, "add", fresh_seed=1)[0]
+    network = ms_eff.apply_spatiotemporal(dense.network, variant, aligned=aligned, fresh_seed=1)[0]
     return Subject(_lively(network), dense.input)
 
 
@@ -124,10 +126,13 @@ ROWS: dict[str, Callable[[bool], Subject]] = {
     "vit_small": _vit,
     "vit_small, skipvit": _skipvit,
     "vit_small, gqkva": _gqkva,
-    "eco_lite, add": _add,
+    "eco_lite, add": partial(_flat, "add"),
     "eco_lite, conv3d": _conv3d,
     "gpt2_small, prefill": _gpt2,
     "llama, prefill": _llama,
+    # behind the rest, so that recorded rows keep their order
+    "eco_lite, add, aligned": partial(_flat, "add", aligned=True),
+    **{f"eco_lite, {v}": partial(_flat, v) for v in VARIANTS if v not in ("conv3d", "add")},
 }
 
 

@@ -36,7 +36,7 @@ class ModelSettings(Section):
             data set's.
         frames: networks for clips: T of a clip; left out, the data set's.
         front_weights: eco_lite: file of weights for its 2D network (torchvision's inception_v3);
-            read where the network is new, before `weights`.
+            the rest is random. Not beside `weights`, which holds all of it.
         patch_size: ViT: side of a patch.
         dim: ViT, BERT, GPT-2: channels of a token.
         depth: ViT, BERT, GPT-2: number of blocks.
@@ -84,6 +84,15 @@ class ModelSettings(Section):
     @model_validator(mode="after")
     def _taken_by_the_model(self) -> ModelSettings:
         check_args(self.name, self.model_dump(exclude={"name", "weights"}, exclude_none=True))
+        return self
+
+    @model_validator(mode="after")
+    def _read_once(self) -> ModelSettings:
+        if self.weights is not None and self.front_weights is not None:
+            raise ValueError(
+                f"model.front_weights = {self.front_weights} would be overwritten by model.weights "
+                f"= {self.weights}, which holds the 2D network too; drop one of the two"
+            )
         return self
 
     def args(self, **defaults: Any) -> dict[str, Any]:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
 from ms_eff.bench import lite_check
-from ms_eff.bench.lite_models import ROWS
+from ms_eff.bench.lite_models import ROWS, build
+from ms_eff.deploy.export import export
+from ms_eff.deploy.graph_check import check_graph
+from ms_eff.methods.spatiotemporal.core import VARIANTS
 from tests.lite import lite_or_skip
+
+RESULTS = Path(__file__).parents[2] / "results"
 
 
 def made(row, difference=1e-6, refused=None, expected=False):
@@ -48,6 +54,26 @@ def test_rows_that_are_there_are_not_made_again(tmp_path, monkeypatch, capsys):
     assert found["format"] == "ms_eff.lite_check/1"
     assert lite_check.main([*arguments[:2], "--rows", "resnet50"]) == 2
     assert "made with other settings (size" in capsys.readouterr().err
+
+
+CLIPS = [row for row in ROWS if row.startswith("eco_lite")]
+
+
+def test_every_4d_form_of_a_network_for_clips_has_a_row():
+    named = {row.removeprefix("eco_lite, ") for row in CLIPS}
+    assert named == {*VARIANTS, "add, aligned"}
+    recorded = json.loads((RESULTS / "lite_check.json").read_text())["settings"]["rows"]
+    assert list(ROWS)[: len(recorded)] == recorded  # a later call adds the others to the file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("row", CLIPS)
+def test_only_3d_convolutions_stop_a_board(row, tmp_path):
+    """What the rows find out before the converter; needs no MindSpore Lite."""
+    subject = build(row, "quick")
+    file = export(subject.network, tmp_path / "n.onnx", [subject.input]).path
+    stops = [f.what for f in check_graph(file, "ascend310").findings if f.grade == "stop"]
+    assert bool(stops) == subject.refused == (row == "eco_lite, conv3d"), stops
 
 
 @pytest.mark.slow

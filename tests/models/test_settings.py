@@ -1,8 +1,11 @@
 from __future__ import annotations
 
 import pytest
+import yaml
 from pydantic import ValidationError
 
+from ms_eff.config import load_config
+from ms_eff.errors import ConfigError
 from ms_eff.models import registry
 from ms_eff.models.settings import ModelSettings
 
@@ -35,3 +38,17 @@ def test_key_of_another_model_is_refused(monkeypatch) -> None:
     monkeypatch.setitem(registry.MODELS, "other", ("somewhere:other", ("num_classes",)))
     with pytest.raises(ValidationError, match="other takes no 'stem'"):
         ModelSettings(name="other", stem="cifar")
+
+
+def test_front_and_whole_weights_together_are_refused_before_anything_is_built(tmp_path) -> None:
+    model = {"name": "eco_lite", "weights": "all.safetensors", "front_weights": "front.pth"}
+    config = tmp_path / "c.yaml"
+    config.write_text(yaml.safe_dump({"model": model, "data": {"name": "motion_digits"}}))
+    with pytest.raises(ConfigError) as refused:
+        load_config(config)
+    said = str(refused.value)
+    assert "\n" not in said
+    for part in ("model.front_weights = front.pth", "model.weights = all.safetensors", "drop one"):
+        assert part in said
+    for key in ("weights", "front_weights"):  # either alone is taken
+        assert load_config(config, [f"model.{key}=null"]).model.name == "eco_lite"

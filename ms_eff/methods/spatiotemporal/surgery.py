@@ -15,6 +15,7 @@ from ms_eff.errors import ConfigError, PlanError, nearest
 from ms_eff.methods.replace import replaced
 from ms_eff.methods.spatiotemporal.cells import FiveD, build
 from ms_eff.methods.spatiotemporal.core import ALIGNABLE, VARIANTS, ConvShape
+from ms_eff.methods.spatiotemporal.norms import in_sequences, norms_behind
 from ms_eff.methods.spatiotemporal.plan import ConvReport, SpatiotemporalPlan
 from ms_eff.methods.spatiotemporal.tracing import Seen, trace
 from ms_eff.methods.spatiotemporal.transfer import take_over, widened_inputs
@@ -35,10 +36,11 @@ def apply_spatiotemporal(
 ) -> Applied:
     """Return a copy of a network whose 3D convolutions are 2D ones (arXiv:2407.16514).
 
-    Each `nn.Conv3d` goes, and with it the `nn.BatchNorm3d` that follows it in the cell that holds
-    both; the new cells have a normalisation a convolution in its place. Networks of
-    `ms_eff.models.clips` then keep the frames of all clips in the batch axis, and no tensor of rank
-    5 is left. In other networks each new cell takes and gives 5D tensors.
+    Each `nn.Conv3d` goes, and with it the `nn.BatchNorm3d` that is all that takes its output; the
+    new cells have a normalisation a convolution in its place. Networks of `ms_eff.models.clips`
+    then keep the frames of all clips in the batch axis, and no tensor of rank 5 is left. In other
+    networks each new cell takes and gives 5D tensors, and a normalisation that takes something else
+    stays where it is.
 
     Kernels (1, d, d) and (d, 1, 1) are taken over exactly; of others, `add`, `cat`, `tsm` and
     `spatial` take the nearest by least squares, and the rest of the variants start from new ones.
@@ -47,8 +49,9 @@ def apply_spatiotemporal(
         network: stays as it is.
         variant: one of `core.VARIANTS`.
         aligned: see `SpatiotemporalSettings`.
-        input_shape: of its input, batch axis first; needed by `cat`, whose layers are wider, unless
-            the network says so itself by an attribute of that name.
+        input_shape: of its input, batch axis first, unless the network says so itself by an
+            attribute of that name; needed by `cat`, whose layers are wider, and to see what takes a
+            convolution's output, where both do not stand in an `nn.SequentialCell`.
         fresh_seed: draw all new weights from this seed instead of taking any over; a network that
             was never trained has nothing to keep.
 
@@ -56,8 +59,8 @@ def apply_spatiotemporal(
         The new network, the plan that `rebuild` needs, and a report a convolution.
 
     Raises:
-        ConfigError: unknown variant, one that cannot be aligned, no input shape for `cat`, or maps
-            that the paper's strided block cannot take.
+        ConfigError: unknown variant, one that cannot be aligned, no input shape where one is
+            needed, or maps that the paper's strided block cannot take.
         PlanError: the network has no 3D convolution, or one that cannot be replaced.
 
     >>> from ms_eff import models
@@ -115,18 +118,20 @@ class _Layer:
     name: str
     conv: nn.Conv3d
     shape: ConvShape
-    norm: tuple[str, nn.Cell] | None
+    norm: tuple[str, nn.Cell] | None = None
 
 
 def _exchanged(
     network: nn.Cell, plan: SpatiotemporalPlan, seed: int | None
 ) -> tuple[nn.Cell, list[ConvReport]]:
-    layers = [_layer(network, name, conv) for name, conv in _find(network).items()]
+    layers = [_layer(name, conv) for name, conv in _find(network).items()]
+    shapes = {id(layer.conv): layer.shape for layer in layers}
     if plan.variant == "conv3d":
+        norms = in_sequences(network, shapes)
+        layers = [replace(layer, norm=norms.get(id(layer.conv))) for layer in layers]
         return copy.deepcopy(network), [_untouched(layer) for layer in layers]
     folded = any(isinstance(cell, ClipLayout) for _, cell in network.cells_and_names())
-    _check_norms(network, layers, folded or plan.variant == "cat")
-    seen = _seen(network, layers, plan, folded)
+    layers, seen = _seen(network, layers, shapes, plan, folded)
     rng = np.random.default_rng(seed or 0)
     swaps: list[tuple[nn.Cell, nn.Cell]] = []
     report = []
@@ -149,7 +154,7 @@ def _find(network: nn.Cell) -> dict[str, nn.Conv3d]:
     return {name: cell for name, cell in cells if isinstance(cell, nn.Conv3d)}
 
 
-def _layer(network: nn.Cell, name: str, conv: nn.Conv3d) -> _Layer:
+def _layer(name: str, conv: nn.Conv3d) -> _Layer:
     """Read a convolution, or say why it cannot be replaced."""
     kernel, stride = tuple(conv.kernel_size), tuple(conv.stride)
     pads = (0,) * 6
@@ -171,52 +176,32 @@ def _layer(network: nn.Cell, name: str, conv: nn.Conv3d) -> _Layer:
     if reason is not None:
         raise PlanError(f"layer '{name}': cannot be replaced: it has {reason}")
     shape = ConvShape(conv.in_channels, conv.out_channels, kernel, stride, (pads[2], pads[4]))
-    return _Layer(name, conv, shape, _norm_behind(network, name, conv))
-
-
-def _norm_behind(network: nn.Cell, name: str, conv: nn.Conv3d) -> tuple[str, nn.Cell] | None:
-    """Return the normalisation that is the next cell of the one that holds the convolution."""
-    parent, _, own = name.rpartition(".")
-    owner = dict(network.cells_and_names())[parent]
-    siblings = list(owner.name_cells().items())
-    at = [key for key, _ in siblings].index(own) + 1
-    if at == len(siblings) or not isinstance(siblings[at][1], nn.BatchNorm3d):
-        return None
-    norm = siblings[at][1]
-    if norm.bn2d.num_features != conv.out_channels:
-        return None
-    return f"{parent}.{siblings[at][0]}".lstrip("."), norm
-
-
-def _check_norms(network: nn.Cell, layers: Sequence[_Layer], strict: bool) -> None:
-    """Refuse a normalisation of 5D tensors that stays where they are gone, or are wider."""
-    taken = {id(layer.norm[1]) for layer in layers if layer.norm is not None}
-    for name, cell in network.cells_and_names():
-        if strict and isinstance(cell, nn.BatchNorm3d) and id(cell) not in taken:
-            raise PlanError(
-                f"layer '{name}': this BatchNorm3d does not stand behind its convolution in the "
-                "cell that holds both; put it there"
-            )
+    return _Layer(name, conv, shape)
 
 
 def _seen(
-    network: nn.Cell, layers: Sequence[_Layer], plan: SpatiotemporalPlan, folded: bool
-) -> Seen:
-    if not folded and plan.variant != "cat":
-        return Seen()
-    if plan.input_shape is None:
+    network: nn.Cell,
+    layers: Sequence[_Layer],
+    shapes: Mapping[int, ConvShape],
+    plan: SpatiotemporalPlan,
+    folded: bool,
+) -> tuple[list[_Layer], Seen]:
+    """Return the layers with their normalisations, and what arrives where."""
+    strict = folded or plan.variant == "cat"  # where 5D tensors are gone, or wider
+    if strict and plan.input_shape is None:
         raise ConfigError(
-            "input_shape: `cat` makes the layers wider, which takes a run through the network; "
-            "give the shape of its input, batch axis first"
+            "input_shape: `cat`'s wider layers, and clips whose frames lie in the batch axis, take "
+            "a run through the network; give the shape of its input, batch axis first"
         )
-    shapes = {id(layer.conv): layer.shape for layer in layers}
-    widened = 2 if plan.variant == "cat" else 1
-    seen = trace(network, shapes, plan.input_shape, widened)
+    norms, seen = norms_behind(network, shapes, plan.input_shape, strict)
+    if plan.variant == "cat" and plan.input_shape is not None:
+        seen = trace(network, shapes, plan.input_shape, widened=2)
     for layer in layers:
-        if id(layer.conv) not in seen.frames:
+        if strict and id(layer.conv) not in seen.frames:
             raise PlanError(f"layer '{layer.name}': no clip arrives there; remove it")
-        _check_map(layer, plan, seen.maps[id(layer.conv)])
-    return seen
+        if id(layer.conv) in seen.maps:
+            _check_map(layer, plan, seen.maps[id(layer.conv)])
+    return [replace(layer, norm=norms.get(id(layer.conv))) for layer in layers], seen
 
 
 def _check_map(layer: _Layer, plan: SpatiotemporalPlan, size: tuple[int, int]) -> None:

@@ -67,12 +67,59 @@ class Plain5d(nn.Cell):
         return self.fc(self.conv3(self.conv2(x)).mean((2, 3, 4)))
 
 
+class Normed(nn.Cell):
+    """Two convolutions, each declared in front of the norm that is called behind the other one.
+
+    Args:
+        taken: what the norms take: `crossed`, just these outputs; `before`, the input of their
+            convolution; `behind`, what a ReLU made of the first output; `twice`, an output that
+            something else takes too; `shared`, both outputs by one norm.
+    """
+
+    def __init__(self, taken: str) -> None:
+        super().__init__()
+        rng = np.random.default_rng(0)
+        self.taken = taken
+        self.conv1, self.bn2 = conv(rng, 4, 4, (3, 3, 3)), nn.BatchNorm3d(4)
+        self.conv2, self.bn1 = conv(rng, 4, 4, (3, 3, 3)), nn.BatchNorm3d(4)
+        self.relu = nn.ReLU()
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        relu, conv1, conv2, bn1, bn2 = self.relu, self.conv1, self.conv2, self.bn1, self.bn2
+        if self.taken == "before":
+            return conv2(relu(bn2(conv1(relu(bn1(x))))))
+        y = conv1(x)
+        if self.taken == "behind":
+            return bn2(conv2(bn1(relu(y))))
+        if self.taken == "twice":
+            return bn2(conv2(relu(bn1(y)) + y))
+        return (bn1 if self.taken == "shared" else bn2)(conv2(relu(bn1(y))))
+
+
+class FoldedNormed(nn.Cell):
+    """The same with norms crossed, for clips whose frames may stay folded."""
+
+    input_shape = (1, 4, 4, 8, 8)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unfold, self.inner, self.pool = Unfold(4), Normed("crossed"), ClipMean(4)
+
+    def construct(self, x: ms.Tensor) -> ms.Tensor:
+        return self.pool(self.inner(self.unfold(fold(x))))
+
+
 def conv(
-    rng: np.random.Generator, C: int, S: int, kernel: tuple[int, int, int], bias: bool = False
+    rng: np.random.Generator,
+    C: int,
+    S: int,
+    kernel: tuple[int, int, int],
+    bias: bool = False,
+    stride: int = 1,
 ) -> nn.Conv3d:
     weight = rng.standard_normal((S, C, *kernel), dtype=np.float32) * 0.3
     pads = tuple(k // 2 for k in kernel for _ in range(2))
-    return nn.Conv3d(C, S, kernel, pad_mode="pad", padding=pads, has_bias=bias,
+    return nn.Conv3d(C, S, kernel, stride, pad_mode="pad", padding=pads, has_bias=bias,
                      weight_init=ms.Tensor(weight))  # fmt: skip
 
 

@@ -88,6 +88,54 @@ def test_paper_s_stride_over_flattened_pixels_reads_other_columns():
         assert np.allclose(found, expected[0].transpose(1, 0, 2, 3), atol=LAYER) == same
 
 
+def random_norm(channels: int, seed: int) -> nn.BatchNorm2d:
+    norm, rng = nn.BatchNorm2d(channels, eps=1e-3), np.random.default_rng(seed)
+    for name in ("gamma", "beta", "moving_mean", "moving_variance"):
+        values = rng.uniform(0.5, 1.5, channels).astype(np.float32)
+        getattr(norm, name).set_data(ms.Tensor(values))
+    return norm
+
+
+def normalised(x: np.ndarray, norm: nn.BatchNorm2d) -> np.ndarray:
+    """A batch normalisation at inference, of (B, C, T, H, W) in float64."""
+    scale, shift, mean, variance = (
+        getattr(norm, name).asnumpy().astype(np.float64)[:, None, None, None]
+        for name in ("gamma", "beta", "moving_mean", "moving_variance")
+    )
+    return scale * (x - mean) / np.sqrt(variance + norm.eps) + shift
+
+
+@pytest.mark.parametrize("aligned", [True, False])
+@pytest.mark.parametrize("stride", [(1, 1, 1), (2, 2, 2), (1, 2, 2), (2, 1, 1)])
+def test_cat_equals_both_branches_with_a_norm_each(stride, aligned):
+    step, down, _ = stride
+    batch, frames, side = 2, 6, 8
+    x = clips(batch, 5, (frames, side, side))
+    made = cell("cat", ConvShape(5, 7, stride=stride), frames, norm=random_norm(7, 0),
+                aligned=aligned, bias=True)  # fmt: skip
+    made.spatial.conv.bias.set_data(ms.Tensor(np.arange(7, dtype=np.float32)))
+    last = made.spatial if made.mix is None else made.mix
+    last.norm, made.temporal.unit.norm = (random_norm(7, s).set_train(False) for s in (1, 2))
+
+    space = convolved(x, made.spatial.conv.weight.asnumpy()[:, :, None], (1, down, down))
+    space += np.arange(7)[:, None, None, None]
+    if step > 1:  # the 1x1 convolution reads every other frame
+        mixing = made.mix.conv.weight.asnumpy()[:, :, 0, 0].astype(np.float64)
+        space = np.einsum("sc,bcthw->bsthw", mixing, space[:, :, ::step])
+    if aligned:
+        pixels = x[..., ::down, ::down]
+    else:  # every s^2-th of the flattened ones, read as a smaller map
+        pixels = x.reshape(batch, 5, frames, -1)[..., :: down * down]
+        pixels = pixels.reshape(batch, 5, frames, side // down, side // down)
+    time = convolved(pixels, made.temporal.unit.conv.weight.asnumpy()[..., None], (step, 1, 1))
+    expected = np.concatenate(
+        [normalised(space, last.norm), normalised(time, made.temporal.unit.norm)], axis=1
+    )
+    found = unfolded(made(folded(x)), batch)
+    assert found.shape == (batch, 14, frames // step, side // down, side // down)
+    np.testing.assert_allclose(found, expected, atol=FP32)
+
+
 @pytest.mark.parametrize(
     ("kernel", "padding", "stride"),
     [((1, 3, 3), (1, 1), (1, 1, 1)), ((3, 1, 1), (0, 0), (1, 1, 1)), ((3, 1, 1), (0, 0), (2, 2, 2)),

@@ -18,6 +18,8 @@ from ms_eff.methods.spatiotemporal.core import VARIANTS
 from ms_eff.train.step import Forward
 from tests.methods.spatiotemporal.networks import (
     SIZES,
+    FoldedNormed,
+    Normed,
     OneBlock,
     Plain5d,
     clips,
@@ -94,11 +96,29 @@ def test_cat_of_a_linear_factored_network_is_the_same_function():
     assert plan.input_shape == (1, *x.shape[1:])
 
 
+def test_cat_with_norms_and_strides_is_the_same_function_where_it_is_aligned():
+    rng = np.random.default_rng(0)
+    plain = nn.SequentialCell(
+        *(conv(rng, 3, 4, (3, 3, 3)), nn.BatchNorm3d(4)),
+        *(conv(rng, 4, 6, (3, 3, 3), stride=2), nn.BatchNorm3d(6)),
+        *(conv(rng, 6, 6, (1, 1, 1), stride=2), nn.BatchNorm3d(6)),
+    )
+    lively(plain, factored=True)
+    x = clips().transpose(0, 2, 1, 3, 4)
+    expected = predicted(plain, x)
+    for aligned in (True, False):
+        changed, _, _ = apply_spatiotemporal(plain, "cat", input_shape=x.shape, aligned=aligned)
+        found = predicted(changed, x)
+        assert found.shape == (2, 12, 1, 2, 2)
+        # of the strided one's kernel, only what lies on the paper's own pixels can be kept
+        assert close(found[:, :6] + found[:, 6:], expected) == aligned
+
+
 def test_a_network_of_5d_tensors_stays_one():
     plain = lively(Plain5d(), factored=True)
     x = clips(channels=2).transpose(0, 2, 1, 3, 4)
     expected = predicted(plain, x)
-    changed, _, report = apply_spatiotemporal(plain, "add")
+    changed, _, report = apply_spatiotemporal(plain, "add", input_shape=x.shape)
     assert close(predicted(changed, x), expected)
     assert close(changed(ms.Tensor(x)).asnumpy(), expected)  # compiled
     assert [(row.kind, row.norm, row.weights) for row in report] == [
@@ -177,6 +197,45 @@ def test_what_cannot_be_replaced_is_named(network):
 def test_geometry_that_has_no_2d_form_is_named(arguments, reason):
     with pytest.raises(PlanError, match=f"layer '0': cannot be replaced: it has .*{reason}"):
         apply_spatiotemporal(nn.SequentialCell(nn.Conv3d(2, 2, **arguments)), "add")
+
+
+@pytest.mark.parametrize("taken", ["crossed", "before", "behind", "twice", "shared"])
+def test_norms_are_those_that_are_called_not_those_declared_next(taken):
+    plain = lively(Normed(taken), factored=True)
+    x = clips(channels=4).transpose(0, 2, 1, 3, 4)
+    changed, plan, report = apply_spatiotemporal(plain, "add", input_shape=x.shape)
+    assert [row.norm for row in report] == {
+        "crossed": ["bn1", "bn2"], "before": ["bn2", None], "behind": [None, "bn2"],
+        "twice": [None, "bn2"], "shared": [None, None],
+    }[taken]  # fmt: skip
+    assert close(predicted(changed, x), predicted(plain, x))
+    again = rebuild(Normed(taken), plan)
+    assert [p.name for p in again.get_parameters()] == [p.name for p in changed.get_parameters()]
+    # nothing else would do where all layers get wider
+    if taken != "crossed":
+        with pytest.raises(PlanError, match=r"'bn\d': this BatchNorm3d does not stand behind its"):
+            apply_spatiotemporal(plain, "cat", input_shape=x.shape)
+
+
+def test_without_a_run_only_a_sequence_tells_what_takes_a_convolution():
+    parts = conv(np.random.default_rng(0), 4, 4, (3, 3, 3)), nn.BatchNorm3d(4), nn.ReLU()
+    plain = lively(nn.SequentialCell(nn.SequentialCell(*parts)), factored=True)
+    x = clips(channels=4).transpose(0, 2, 1, 3, 4)
+    changed, _, report = apply_spatiotemporal(plain, "add")
+    assert [row.norm for row in report] == ["0.1"]
+    assert close(predicted(changed, x), predicted(plain, x))
+    with pytest.raises(ConfigError, match=r"input_shape: what arrives at 'bn.' shows in a run"):
+        apply_spatiotemporal(Normed("crossed"), "add")
+    assert apply_spatiotemporal(Normed("crossed"), "conv3d")[2][0].norm is None
+
+
+def test_norms_of_folded_clips_follow_the_calls_too():
+    network = lively(FoldedNormed(), factored=True)
+    changed, _, report = apply_spatiotemporal(network, "add")
+    assert [row.norm for row in report] == ["inner.bn1", "inner.bn2"]
+    assert not any(isinstance(c, nn.BatchNorm3d) for _, c in changed.cells_and_names())
+    x = clips(channels=4)
+    assert close(predicted(changed, x), predicted(network, x))
 
 
 def test_a_norm_that_stands_elsewhere_is_named():
