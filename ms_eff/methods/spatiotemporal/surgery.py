@@ -199,6 +199,11 @@ def _seen(
     for layer in layers:
         if strict and id(layer.conv) not in seen.frames:
             raise PlanError(f"layer '{layer.name}': no clip arrives there; remove it")
+        if folded and id(layer.conv) in seen.uneven:
+            raise PlanError(
+                f"layer '{layer.name}': clips of several lengths arrive there, and its 2D ones "
+                "know one; give each length its own convolution"
+            )
         if id(layer.conv) in seen.maps:
             _check_map(layer, plan, seen.maps[id(layer.conv)])
     return [replace(layer, norm=norms.get(id(layer.conv))) for layer in layers], seen

@@ -26,6 +26,7 @@ class Seen:
 
     Attributes:
         frames: T of the input of each 3D convolution.
+        uneven: those that are called with clips of several lengths.
         maps: (height, width) likewise.
         channels: of the input of each 3D convolution and dense layer.
         sources: a normalisation's inputs, one a call: the 3D convolution that gave just this
@@ -34,6 +35,7 @@ class Seen:
     """
 
     frames: dict[int, int] = field(default_factory=dict)
+    uneven: set[int] = field(default_factory=set)
     maps: dict[int, tuple[int, int]] = field(default_factory=dict)
     channels: dict[int, int] = field(default_factory=dict)
     sources: dict[int, list[int | None]] = field(default_factory=dict)
@@ -101,7 +103,8 @@ class _Run:
         self.note(key, x)
         shape = self._shapes[key]
         self.seen.channels[key] = x.shape[1]
-        self.seen.frames[key] = x.shape[2]
+        if self.seen.frames.setdefault(key, x.shape[2]) != x.shape[2]:
+            self.seen.uneven.add(key)
         self.seen.maps[key] = tuple(x.shape[3:])
         size = shape.output(x.shape[2:])
         y = self._drawn((x.shape[0], self._widened * shape.out_channels, *size), key)

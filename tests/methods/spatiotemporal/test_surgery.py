@@ -15,6 +15,7 @@ from ms_eff.methods.spatiotemporal import (
     rebuild,
 )
 from ms_eff.methods.spatiotemporal.core import VARIANTS
+from ms_eff.models.clips import ClipMean, Unfold, fold
 from ms_eff.train.step import Forward
 from tests.methods.spatiotemporal.networks import (
     SIZES,
@@ -245,6 +246,22 @@ def test_a_norm_that_stands_elsewhere_is_named():
     )
     with pytest.raises(PlanError, match=r"BatchNorm3d does not stand behind its convolution"):
         apply_spatiotemporal(network, "add")
+
+
+def test_one_convolution_for_clips_of_two_lengths_is_refused():
+    class Twice(nn.Cell):
+        def __init__(self):
+            super().__init__()
+            self.input_shape = (2, 4, 4, 6, 6)
+            self.unfold, self.pool = Unfold(4), ClipMean(4)
+            self.conv = nn.Conv3d(4, 4, 3, pad_mode="pad", padding=1)
+
+        def construct(self, clips):
+            x = self.conv(self.unfold(fold(clips)))
+            return self.pool(self.conv(x[:, :, 1:]))
+
+    with pytest.raises(PlanError, match="'conv': clips of several lengths arrive there"):
+        apply_spatiotemporal(Twice(), "add")
 
 
 def test_a_map_that_the_papers_stride_does_not_divide_is_refused_with_both_remedies():
