@@ -18,7 +18,7 @@ import numpy as np
 
 __all__ = ["Bundle", "BundleError", "Record", "read", "replacing", "write"]
 
-_FORMAT = 1
+_FORMAT = 2
 _HEADER = "header"
 
 
@@ -38,10 +38,10 @@ class Record:
         dtype: what MindSpore computed in.
         smooth: whether the cell is without ReLU and the like (see `tolerances.py`).
         optimiser: lr, momentum, weight_decay of SGD.
-        steps: how many it took.
-        arrays: `input`, `cotangent`, `forward`, `training forward`, and by the twin's names
-            `weights/...`, `gradient/...`, `after/...` (weights after the steps), `dense/...`
-            (what was decomposed); `gradient of input` unless inputs are integers.
+        steps: how many it had taken when the weights `after/...` were kept.
+        arrays: `input`, `target`, `forward`, `training forward`, `losses` (before each step), and
+            by the twin's names `weights/...`, `gradient/...`, `after/...` (weights after `steps`),
+            `dense/...` (what was decomposed); `gradient of input` unless inputs are integers.
         zero: patterns of weights whose gradient is zero in exact arithmetic (see `cases.py`).
     """
 

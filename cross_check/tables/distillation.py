@@ -1,0 +1,39 @@
+"""Losses and distances of distillation."""
+
+from __future__ import annotations
+
+from cross_check.case import Case, Inputs, Twin
+
+__all__ = ["DISTILLATION"]
+
+_TAUGHT = {"inputs": 8, "classes": 5}
+_LAYERS = {"layers": 2, "dims": [6, 6], "width": 4}
+
+DISTILLATION: tuple[Case, ...] = (
+    *(
+        Case(
+            f"distillation, {name}",
+            "distillation:taught",
+            Inputs((6, 8)),
+            (Twin("distillation:taught", "torch", {**_TAUGHT, "term": term, "value": value}),),
+            {**_TAUGHT, "term": term, "value": value},
+            smooth=True,
+        )
+        for name, term, value in (
+            ("KL at temperature 2", "divergence", 2.0),
+            ("annealed logits", "squared error", 0.3),
+            ("MATE's disagreement", "disagreement", 1.0),
+        )
+    ),
+    *(
+        Case(
+            f"RAIL, {form}",
+            "distillation:layers",
+            Inputs((5, 4, 6)),
+            (Twin("distillation:layers", "torch", {**_LAYERS, "form": form}),),
+            {**_LAYERS, "form": form},
+            smooth=True,
+        )
+        for form in ("layerwise", "concatenated")
+    ),
+)

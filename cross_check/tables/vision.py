@@ -1,0 +1,93 @@
+"""Networks for images."""
+
+from __future__ import annotations
+
+from cross_check.case import Case, Inputs, Twin
+
+__all__ = ["BASIC", "VISION", "VIT"]
+
+BASIC = {"block": "basic", "layers": [2, 2, 2, 2], "width": 8, "num_classes": 10}
+_BOTTLENECK = {"block": "bottleneck", "layers": [1, 2, 1, 1], "width": 8, "num_classes": 10}
+VIT = {"image_size": 16, "patch_size": 4, "dim": 24, "depth": 2, "heads": 3, "num_classes": 10}
+_GQKVA = {"q_index": [0, 0, 0, 1, 1, 1], "kv_index": [0, 1, 2, 0, 1, 2]}
+# expansion or none, residual or not, strides, kernels
+_MBCONVS = [[8, 8, 3, 1, 1], [8, 12, 5, 2, 3], [12, 12, 3, 1, 2]]
+
+VISION: tuple[Case, ...] = (
+    Case(
+        "resnet18, CIFAR stem",
+        "vision:resnet",
+        Inputs((4, 3, 16, 16)),
+        (Twin("resnet:plain_resnet", "torchvision", {**BASIC, "stem": "cifar"}),),
+        {**BASIC, "stem": "cifar"},
+    ),
+    Case(
+        "bottleneck resnet, ImageNet stem",
+        "vision:resnet",
+        Inputs((4, 3, 64, 64)),
+        (
+            Twin("resnet:plain_resnet", "torchvision", _BOTTLENECK),
+            Twin("resnet:hf_resnet", "hf", _BOTTLENECK),
+        ),
+        _BOTTLENECK,
+        rate=0.003,
+    ),
+    *(
+        Case(
+            f"ResNet-9, {form}",
+            "vision:resnet9",
+            Inputs((4, 3, 32, 32)),
+            (Twin("resnet9:plain_resnet9", "torchvision", {"width": 4, "form": form}),),
+            {"width": 4, "form": form},
+        )
+        for form in ("baseline", "competition")
+    ),
+    Case(
+        "ViT, class token",
+        "vision:vit",
+        Inputs((3, 3, 16, 16)),
+        (Twin("vit:plain_vit", "timm", VIT), Twin("vit:hf_vit", "hf", VIT)),
+        VIT,
+        smooth=True,
+        zero=("*.attention.key.bias",),
+    ),
+    Case(
+        "ViT, mean pooling",
+        "vision:vit",
+        Inputs((3, 3, 16, 16)),
+        (Twin("vit:plain_vit", "timm", {**VIT, "pool": "mean"}),),
+        {**VIT, "pool": "mean"},
+        smooth=True,
+    ),
+    *(
+        Case(
+            f"ViT, {name}",
+            "vision:vit",
+            Inputs((3, 3, 16, 16)),
+            (Twin("vit:plain_vit", "timm", {**VIT, "heads": 6, **index}),),
+            {**VIT, "heads": 6, "grouped": grouped},
+            smooth=True,
+        )
+        for name, grouped, index in (
+            ("GKVA-3", ("gkva", 3), {"q_index": [0, 0, 1, 1, 2, 2]}),
+            ("GQA-2", ("gqa", 2), {"kv_index": [0, 0, 0, 1, 1, 1]}),
+            ("GQKVA-2.3", ("gqkva", (2, 3)), _GQKVA),
+        )
+    ),
+    Case(
+        "resnet18, norms folded",
+        "vision:folded_resnet",
+        Inputs((4, 3, 16, 16)),
+        (Twin("resnet:folded_resnet", "torchvision", {**BASIC, "stem": "cifar"}),),
+        {**BASIC, "stem": "cifar"},
+    ),
+    Case(
+        "EfficientNet-Lite blocks",
+        "vision:mbconvs",
+        Inputs((3, 8, 9, 9)),
+        (Twin("efficientnet:mbconvs", "efficientnet_pytorch", {"blocks": _MBCONVS}),),
+        {"blocks": _MBCONVS},
+        # no shortcut takes it past the normalisation that follows
+        zero=("_blocks.0._bn2.bias",),
+    ),
+)
