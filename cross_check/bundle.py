@@ -31,7 +31,7 @@ class Record:
     """One case as MindSpore computed it, under one twin's names.
 
     Attributes:
-        case: the row's name in `cases.py`.
+        case: the row's name in the tables.
         twin: `module:function` under `cross_check.twins`, called with `args`.
         reference: `module:function` that decomposes anew, or None.
         mode: `graph` or `pynative`.
@@ -42,7 +42,7 @@ class Record:
         arrays: `input`, `target`, `forward`, `training forward`, `losses` (before each step), and
             by the twin's names `weights/...`, `gradient/...`, `after/...` (weights after `steps`),
             `dense/...` (what was decomposed); `gradient of input` unless inputs are integers.
-        zero: patterns of weights whose gradient is zero in exact arithmetic (see `cases.py`).
+        zero: patterns of weights whose gradient is zero in exact arithmetic (see `case.py`).
     """
 
     case: str

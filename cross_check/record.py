@@ -150,7 +150,7 @@ def _liven(cell: nn.Cell, rng: np.random.Generator) -> None:
         if len(parameter.shape) != 1:
             continue
         spread = rng.uniform(-0.3, 0.3, parameter.shape).astype(np.float32)
-        centre = 1.0 if name.endswith(("gamma", "moving_variance")) else 0.0
+        centre = 1.0 if name.endswith(("gamma", "moving_variance", "norm.weight")) else 0.0
         parameter.set_data(Tensor(centre + spread, parameter.dtype))
 
 

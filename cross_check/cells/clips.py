@@ -11,7 +11,7 @@ from ms_eff.methods.spatiotemporal import apply_spatiotemporal
 from ms_eff.models.eco_lite import EcoLite
 from ms_eff.models.r3d import ResNet3d
 
-__all__ = ["eco_lite", "r3d18"]
+__all__ = ["eco_lite", "in_five_axes", "inception_eco_lite", "r3d18"]
 
 
 def eco_lite(variant: str, aligned: bool, **args: Any) -> Subject:
@@ -20,6 +20,27 @@ def eco_lite(variant: str, aligned: bool, **args: Any) -> Subject:
     return Subject(apply_spatiotemporal(cell, variant, aligned=aligned, fresh_seed=1)[0])
 
 
-def r3d18(**args: Any) -> Subject:
-    """Return a plain residual network of 3D convolutions."""
-    return Subject(ResNet3d((1, 1, 1, 1), image_size=8, **args))
+def inception_eco_lite(**args: Any) -> Subject:
+    """Return a network for clips with the front of Inception and narrow stages."""
+    return Subject(EcoLite("inception", **args))
+
+
+def r3d18(variant: str = "conv3d", aligned: bool = False, **args: Any) -> Subject:
+    """Return a residual network with one block a stage, its 3D convolutions a variant's."""
+    cell: nn.Cell = ResNet3d((1, 1, 1, 1), image_size=8, **args)
+    return Subject(apply_spatiotemporal(cell, variant, aligned=aligned, fresh_seed=1)[0])
+
+
+def in_five_axes(variant: str, channels: list[int]) -> Subject:
+    """Return 3D convolutions of a network that knows no folded clips, as a variant's."""
+    first, second, third = channels
+    cell = nn.SequentialCell(
+        [
+            nn.Conv3d(first, second, 3, pad_mode="pad", padding=1, has_bias=False),
+            nn.BatchNorm3d(second),
+            nn.ReLU(),
+            nn.Conv3d(second, third, 3, 2, pad_mode="pad", padding=1, has_bias=False),
+            nn.BatchNorm3d(third),
+        ]
+    )
+    return Subject(apply_spatiotemporal(cell, variant, fresh_seed=1)[0])

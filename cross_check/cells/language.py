@@ -12,7 +12,6 @@ from ms_eff.data.pipeline import IGNORED
 from ms_eff.methods.progressive.recovery import TokenLoss
 from ms_eff.methods.truncation import truncate_layers
 from ms_eff.models.bert import BertClassifier
-from ms_eff.models.decoding import LanguageModel, Prefill
 from ms_eff.models.dropout import Dropout, Masks
 from ms_eff.models.gpt2 import GPT2
 from ms_eff.models.gpt2_classifier import GPT2Classifier
@@ -62,45 +61,54 @@ def llama(**shape: Any) -> Subject:
     return Subject(cell)
 
 
-class _Decoding(nn.Cell):
+class _Decoding:
     """The logits of all places: the first as a prompt's, each further one by the cache.
 
     The prompt is run over all ids, as `Decoder` does over padding: what the cache holds from a
     place on must not count there.
     """
 
-    def __init__(self, network: LanguageModel, prompt: int) -> None:
-        super().__init__(auto_prefix=False)
-        self.network = network
-        self.prefill = Prefill(network)
-        self.prompt = prompt
-        self.places = Tensor(np.arange(network.context, dtype=np.int32))
+    prompt: int
+    order: Tensor
 
     def construct(self, ids: Tensor) -> Tensor:
         logits, cache = self.prefill(ids)
         rows = (logits[:, : self.prompt],)
         for place in range(self.prompt, ids.shape[1]):
-            row, cache = self.network.decode(ids[:, place : place + 1], self.places[place], cache)
+            row, cache = self.decode(ids[:, place : place + 1], self.order[place], cache)
             rows = (*rows, row)
         return ops.concat(rows, 1)
 
 
+class _DecodingLlama(_Decoding, Llama):
+    pass
+
+
+class _DecodingGPT2(_Decoding, GPT2):
+    pass
+
+
 def decoding_llama(prompt: int, **shape: Any) -> Subject:
     """Return a Llama that reads so many tokens at once and the others one by one."""
-    return Subject(_Decoding(llama(**shape).cell, prompt))
+    return _decoding(_DecodingLlama(LlamaShape(**shape)), prompt)
 
 
 def decoding_gpt2(prompt: int, **args: Any) -> Subject:
     """Return a GPT-2 that reads so many tokens at once and the others one by one."""
-    return Subject(_Decoding(GPT2(**args), prompt))
+    return _decoding(_DecodingGPT2(**args), prompt)
+
+
+def _decoding(cell: Any, prompt: int) -> Subject:
+    cell.prompt, cell.order = prompt, Tensor(np.arange(cell.context, dtype=np.int32))
+    draw(cell)
+    return Subject(cell)
 
 
 def dropout(inputs: int, dim: int, rate: float, seed: int) -> Subject:
-    """Return a dense layer with dropout behind it; the twin must know where its draws begin."""
-    drop = Dropout(Masks(dim, rate, seed))
-    cell = nn.SequentialCell([nn.Dense(inputs, dim), drop])
+    """Return a dense layer with dropout behind it; where its draws begin is a weight."""
+    cell = nn.SequentialCell([nn.Dense(inputs, dim), Dropout(Masks(dim, rate, seed))])
     draw(cell)
-    return Subject(cell, {"start": int(drop.drawn.asnumpy())})
+    return Subject(cell)
 
 
 class _TokenLosses(nn.Cell):

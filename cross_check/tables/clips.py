@@ -8,6 +8,7 @@ __all__ = ["CLIPS"]
 
 _CLIPS = {"widths": [4, 6], "num_classes": 5, "frames": 4}
 _R3D = {"width": 4, "num_classes": 5, "frames": 8, "stem": "cifar"}
+_FIVE_AXES = {"variant": "r2plus1d", "channels": [3, 4, 5]}
 
 CLIPS: tuple[Case, ...] = (
     *(
@@ -38,5 +39,33 @@ CLIPS: tuple[Case, ...] = (
         (Twin("clips:r3d18", "torchvision", _R3D),),
         _R3D,
         quick=("pynative",),
+    ),
+    *(
+        Case(
+            f"R3D-18, {variant}",
+            "clips:r3d18",
+            Inputs((8, 8, 3, 8, 8)),
+            (Twin("clips:r3d18", "torch", {**_R3D, "variant": variant}),),
+            {**_R3D, "variant": variant},
+            quick=quick,
+            rate=0.003,
+        )
+        for variant, quick in (("add", ()), ("p3d_a", ("graph",)), ("spatial", ("pynative",)))
+    ),
+    Case(
+        "ECO-Lite, Inception front",
+        "clips:inception_eco_lite",
+        Inputs((2, 4, 3, 43, 43)),
+        (Twin("clips:inception_eco_lite", "torch", _CLIPS),),
+        _CLIPS,
+        quick=("graph",),
+    ),
+    Case(
+        "3D convolutions in five axes, r2plus1d",
+        "clips:in_five_axes",
+        Inputs((3, 3, 4, 6, 6)),
+        (Twin("clips:in_five_axes", "torch", _FIVE_AXES),),
+        _FIVE_AXES,
+        quick=("graph",),
     ),
 )

@@ -8,6 +8,9 @@ __all__ = ["DISTILLATION"]
 
 _TAUGHT = {"inputs": 8, "classes": 5}
 _LAYERS = {"layers": 2, "dims": [6, 6], "width": 4}
+# a label of -100 does not count
+_SMOOTHED = {"temperature": 2.0, "alpha": 0.2, "labels": [1, 0, -100, 4, 2, 2]}
+_GENERATED = {"vocab": 20, "dim": 8, "positions": 7, "share": 0.4, "special": [0], "batch": 4}
 
 DISTILLATION: tuple[Case, ...] = (
     *(
@@ -35,5 +38,25 @@ DISTILLATION: tuple[Case, ...] = (
             smooth=True,
         )
         for form in ("layerwise", "concatenated")
+    ),
+    Case(
+        "distillation, loss cells",
+        "distillation:loss_cells",
+        Inputs((6, 8)),
+        (Twin("distillation:loss_cells", "torch", {**_TAUGHT, **_SMOOTHED}),),
+        {**_TAUGHT, **_SMOOTHED},
+        smooth=True,
+        quick=("graph",),
+    ),
+    Case(
+        "MATE's generator",
+        "distillation:generated",
+        # ids, and what becomes a mask with holes
+        Inputs((4, 2, 7), high=20),
+        (Twin("mate:generated", "torch", _GENERATED),),
+        _GENERATED,
+        smooth=True,
+        quick=("graph",),
+        rate=0.001,
     ),
 )

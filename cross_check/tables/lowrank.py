@@ -89,6 +89,7 @@ LOWRANK: tuple[Case, ...] = (
         (Twin("lowrank:resnet", "torchvision", {**BASIC, "stem": "cifar"}),),
         {**BASIC, "stem": "cifar", "ratio": 2.0},
         reference="lowrank:factors",
+        quick=("graph",),
     ),
     Case(
         "low-rank ViT",
@@ -98,6 +99,7 @@ LOWRANK: tuple[Case, ...] = (
         {**VIT, "ratio": 1.5},
         smooth=True,
         reference="lowrank:factors",
+        quick=("graph",),
     ),
     Case(
         "low-rank dense, criterion activation",
@@ -151,6 +153,7 @@ LOWRANK: tuple[Case, ...] = (
         {**_SHALLOW, "share": 0.5, "branches": 2},
         reference="merged:kernels",
         zero=_MERGED_BIASES,
+        quick=("graph",),
     ),
     Case(
         "merged bottleneck resnet, no biases",
@@ -159,5 +162,6 @@ LOWRANK: tuple[Case, ...] = (
         (Twin("merged:resnet", "torchvision", {**_SHALLOW, "bias": False}),),
         {**_SHALLOW, "share": 0.5, "bias": False},
         reference="merged:kernels",
+        quick=("graph",),
     ),
 )

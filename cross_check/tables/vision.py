@@ -12,6 +12,11 @@ VIT = {"image_size": 16, "patch_size": 4, "dim": 24, "depth": 2, "heads": 3, "nu
 _GQKVA = {"q_index": [0, 0, 0, 1, 1, 1], "kv_index": [0, 1, 2, 0, 1, 2]}
 # expansion or none, residual or not, strides, kernels
 _MBCONVS = [[8, 8, 3, 1, 1], [8, 12, 5, 2, 3], [12, 12, 3, 1, 2]]
+# one block before the split, two reduced ones, one after the merge
+_SKIPVIT = {**VIT, "depth": 4}
+_ROUTE = {"drop": 0.55, "score_block": 0, "merge_block": 3}
+_SHARED = {"dim": 24, "heads": 6}
+_PORTABLE = {"inputs": 8, "outputs": 12, "alpha": 0.3}
 
 VISION: tuple[Case, ...] = (
     Case(
@@ -31,6 +36,7 @@ VISION: tuple[Case, ...] = (
         ),
         _BOTTLENECK,
         rate=0.003,
+        quick=("graph",),
     ),
     *(
         Case(
@@ -58,6 +64,7 @@ VISION: tuple[Case, ...] = (
         (Twin("vit:plain_vit", "timm", {**VIT, "pool": "mean"}),),
         {**VIT, "pool": "mean"},
         smooth=True,
+        quick=("graph",),
     ),
     *(
         Case(
@@ -67,6 +74,7 @@ VISION: tuple[Case, ...] = (
             (Twin("vit:plain_vit", "timm", {**VIT, "heads": 6, **index}),),
             {**VIT, "heads": 6, "grouped": grouped},
             smooth=True,
+            quick=("graph",),
         )
         for name, grouped, index in (
             ("GKVA-3", ("gkva", 3), {"q_index": [0, 0, 1, 1, 2, 2]}),
@@ -80,6 +88,7 @@ VISION: tuple[Case, ...] = (
         Inputs((4, 3, 16, 16)),
         (Twin("resnet:folded_resnet", "torchvision", {**BASIC, "stem": "cifar"}),),
         {**BASIC, "stem": "cifar"},
+        quick=("graph",),
     ),
     Case(
         "EfficientNet-Lite blocks",
@@ -89,5 +98,58 @@ VISION: tuple[Case, ...] = (
         {"blocks": _MBCONVS},
         # no shortcut takes it past the normalisation that follows
         zero=("_blocks.0._bn2.bias",),
+    ),
+    Case(
+        "EfficientNet-Lite0",
+        "vision:efficientnet",
+        Inputs((6, 3, 64, 64)),
+        (Twin("efficientnet:lite0", "efficientnet_pytorch", {"num_classes": 7}),),
+        {"num_classes": 7},
+        quick=(),
+    ),
+    Case(
+        "SkipViT, scored by attention",
+        "vision:skipvit",
+        Inputs((3, 3, 16, 16)),
+        (Twin("skipvit:attentive", "torch", _SKIPVIT),),
+        {**_SKIPVIT, "settings": _ROUTE},
+        smooth=True,
+        quick=("graph",),
+    ),
+    Case(
+        "SkipViT, random in training",
+        "vision:skipvit",
+        Inputs((3, 3, 16, 16)),
+        (Twin("skipvit:random", "torch", {**_SKIPVIT, "seed": 5}),),
+        {**_SKIPVIT, "settings": {**_ROUTE, "score": "random"}, "seed": 5},
+        smooth=True,
+        quick=("graph",),
+    ),
+    Case(
+        "attention, GQKVA-2.3, repeated",
+        "vision:repeating_attention",
+        Inputs((3, 5, 24)),
+        (Twin("vit:attention", "torch", {**_SHARED, **_GQKVA}),),
+        {**_SHARED, "kind": "gqkva", "groups": (2, 3)},
+        smooth=True,
+        quick=("graph",),
+    ),
+    Case(
+        "CELU and GELU, portable",
+        "vision:portable",
+        Inputs((5, 8)),
+        (Twin("vit:activations", "torch", _PORTABLE),),
+        _PORTABLE,
+        smooth=True,
+        quick=("graph",),
+    ),
+    Case(
+        "batch norm over all workers, one of them",
+        "vision:synchronised_norm",
+        Inputs((4, 3, 5, 5)),
+        (Twin("resnet:convolved_norm", "torch", {"channels": 6}),),
+        {"channels": 6},
+        smooth=True,
+        quick=("graph",),
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import torch
 from torch import nn
@@ -13,18 +15,15 @@ __all__ = ["dropout", "gpt2_block", "token_losses"]
 _ROWS = (1021, 1019)
 
 
-def dropout(inputs: int, dim: int, rate: float, seed: int, start: int) -> nn.Module:
+def dropout(inputs: int, dim: int, rate: float, **_: int) -> nn.Module:
     """Return a dense layer and dropout whose masks are products of rows of two tables.
 
-    Which rows come next is counted from `start` on. Each table keeps the root of the share that is
-    kept, and is scaled by it.
+    Each table keeps the root of the share that is kept, and is scaled by it.
     """
-    network = nn.Sequential(nn.Linear(inputs, dim), _Dropout(dim, rate))
-    network[1].drawn += start
-    return network
+    return nn.Sequential(nn.Linear(inputs, dim), _Dropout(dim, rate))
 
 
-def gpt2_block(dim: int, heads: int, **_: int) -> nn.Module:
+def gpt2_block(dim: int, heads: int, **_: Any) -> nn.Module:
     """Return one block of GPT-2 under a causal mask."""
     return _Placed(dim, heads)
 
@@ -92,10 +91,9 @@ class _TokenLosses(nn.Module):
 
     def forward(self, ids: torch.Tensor) -> torch.Tensor:
         ids = ids.long()
-        rows, labels = self.network(ids)[:, :-1].flatten(0, 1), ids[:, 1:].clone()
+        rows, labels = self.network(ids)[:, :-1].flatten(0, 1), ids[:, 1:]
         each = functional.cross_entropy(rows, labels.flatten(), reduction="none")
-        labels[:, 0] = -100
-        smoothed = functional.cross_entropy(
-            rows, labels.flatten(), label_smoothing=self.smoothing
-        )
+        gapped = labels.clone()
+        gapped[:, 0] = -100
+        smoothed = functional.cross_entropy(rows, gapped.flatten(), label_smoothing=self.smoothing)
         return torch.cat((each, smoothed[None], each.mean()[None]))
