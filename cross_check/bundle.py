@@ -43,6 +43,7 @@ class Record:
             by the twin's names `weights/...`, `gradient/...`, `after/...` (weights after `steps`),
             `dense/...` (what was decomposed); `gradient of input` unless inputs are integers.
         zero: patterns of weights whose gradient is zero in exact arithmetic (see `case.py`).
+        outputs_only: whether outputs alone are bounded (see `case.py`).
     """
 
     case: str
@@ -56,6 +57,7 @@ class Record:
     steps: int
     arrays: dict[str, np.ndarray]
     zero: tuple[str, ...] = ()
+    outputs_only: bool = False
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
         """Return the arrays under `prefix/`, by the rest of their names."""

@@ -49,6 +49,7 @@ class Case:
         quick: modes in which the fast tests run it; the others are left to the slow ones.
         rate: learning rate: one at which ten steps lower the loss without wide swings, for these
             magnify rounding.
+        outputs_only: bound outputs only: rounding alone changes the gradients by as much.
     """
 
     name: str
@@ -62,3 +63,4 @@ class Case:
     zero: tuple[str, ...] = ()
     quick: tuple[str, ...] = ("graph", "pynative")
     rate: float = 0.01
+    outputs_only: bool = False

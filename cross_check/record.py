@@ -58,6 +58,7 @@ def run(case: Case, mode: str, dtype: str = "float32") -> list[Record]:
             steps=STEPS,
             arrays=_renamed(arrays, twin),
             zero=case.zero,
+            outputs_only=case.outputs_only,
         )
         for twin in case.twins
     ]
@@ -204,6 +205,8 @@ def _layer_name(name: str) -> str:
 def _mode(mode: str) -> Iterator[None]:
     before = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
+    # as in `ms_eff.runtime.setup`: the update is unrolled over the weights
+    ms.set_recursion_limit(10_000)
     close_gradients()
     try:
         yield

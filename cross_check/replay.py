@@ -37,7 +37,7 @@ def replay(record: Record, device: str = "cpu") -> list[Row]:
     found = _found(record)
     rows = []
     for quantity, arrays in expected.items():
-        bound = tolerance(record.dtype, quantity, record.smooth)
+        bound = tolerance(record.dtype, quantity, record.smooth, record.outputs_only)
         rows.append(compare(record, quantity, found[quantity], arrays, bound))
     if record.reference is not None:
         product, redone = _twin_function(record.reference)(

@@ -79,6 +79,11 @@ def test_half_precision_gradients_are_bounded_in_smooth_cases_only() -> None:
     assert tolerance("float32", "gradients of weights", smooth=False) is not None
 
 
+def test_a_case_may_bound_its_outputs_alone() -> None:
+    assert tolerance("float32", "loss curve", smooth=True, outputs_only=True) is None
+    assert tolerance("float32", "training forward", smooth=True, outputs_only=True) is not None
+
+
 def test_bundle_comes_back_as_written(record, bundle) -> None:
     back = read(bundle)
     assert {"versions", "device", "date", "seed", "commit"} <= back.origin.keys()

@@ -32,13 +32,14 @@ FACTORS = 1e-5
 _OUTPUTS = ("forward", "training forward")
 
 
-def tolerance(dtype: str, quantity: str, smooth: bool) -> float | None:
+def tolerance(dtype: str, quantity: str, smooth: bool, outputs_only: bool = False) -> float | None:
     """Return the bound of a difference, or None where there is none.
 
     In half precision, rounding puts some values near zero on the other side of a ReLU, and their
     gradients switch on or off: no bound holds for a whole ReLU network of few units. There only
     outputs are bounded; gradients are bounded in the `smooth` cases, layer by layer.
+    `outputs_only` says so of a single case.
     """
-    if dtype != "float32" and not smooth and quantity not in _OUTPUTS:
+    if (outputs_only or (dtype != "float32" and not smooth)) and quantity not in _OUTPUTS:
         return None
     return (_CURVE if quantity == "loss curve" else _TOLERANCES)[dtype]

@@ -14,7 +14,6 @@ __all__ = ["Subject", "build"]
 def build(name: str, args: Mapping[str, Any]) -> Subject:
     """Return the subject that `module:function` makes."""
     module, _, function = name.partition(":")
-    found: Subject = getattr(importlib.import_module(f"cross_check.cells.{module}"), function)(
-        **args
-    )
-    return found
+    cells = importlib.import_module(f"cross_check.cells.{module}")
+    subject: Subject = getattr(cells, function)(**args)
+    return subject

@@ -82,9 +82,13 @@ def mbconvs(blocks: list[list[int]]) -> Subject:
     return Subject(_Blocks(blocks))
 
 
-def efficientnet(num_classes: int) -> Subject:
-    """Return EfficientNet-Lite0, which has one size."""
-    return Subject(EfficientNetLite(num_classes=num_classes))
+def efficientnet(num_classes: int, resting: bool = False) -> Subject:
+    """Return EfficientNet-Lite0, which has one size; its statistics may rest in training too."""
+    cell = EfficientNetLite(num_classes=num_classes)
+    for _, part in cell.cells_and_names():
+        if resting and isinstance(part, nn.BatchNorm2d):
+            part.use_batch_statistics = False
+    return Subject(cell)
 
 
 def skipvit(settings: dict[str, Any], seed: int = 0, **args: Any) -> Subject:

@@ -55,10 +55,11 @@ CLIPS: tuple[Case, ...] = (
     Case(
         "ECO-Lite, Inception front",
         "clips:inception_eco_lite",
-        Inputs((2, 4, 3, 43, 43)),
+        Inputs((3, 4, 3, 43, 43)),
         (Twin("clips:inception_eco_lite", "torch", _CLIPS),),
         _CLIPS,
         quick=("graph",),
+        rate=1e-5,
     ),
     Case(
         "3D convolutions in five axes, r2plus1d",

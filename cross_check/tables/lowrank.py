@@ -90,6 +90,7 @@ LOWRANK: tuple[Case, ...] = (
         {**BASIC, "stem": "cifar", "ratio": 2.0},
         reference="lowrank:factors",
         quick=("graph",),
+        rate=0.001,
     ),
     Case(
         "low-rank ViT",
@@ -144,16 +145,18 @@ LOWRANK: tuple[Case, ...] = (
         {**_SHALLOW, "share": 0.5},
         reference="merged:kernels",
         zero=_MERGED_BIASES,
+        rate=0.001,
     ),
     Case(
         "merged bottleneck resnet, 2 branches",
         "lowrank:merged_resnet",
-        Inputs((4, 3, 16, 16)),
+        Inputs((6, 3, 16, 16)),
         (Twin("merged:resnet", "torchvision", {**_SHALLOW, "branches": 2}),),
         {**_SHALLOW, "share": 0.5, "branches": 2},
         reference="merged:kernels",
         zero=_MERGED_BIASES,
         quick=("graph",),
+        rate=0.003,
     ),
     Case(
         "merged bottleneck resnet, no biases",
@@ -163,5 +166,6 @@ LOWRANK: tuple[Case, ...] = (
         {**_SHALLOW, "share": 0.5, "bias": False},
         reference="merged:kernels",
         quick=("graph",),
+        rate=0.001,
     ),
 )

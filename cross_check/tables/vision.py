@@ -17,6 +17,7 @@ _SKIPVIT = {**VIT, "depth": 4}
 _ROUTE = {"drop": 0.55, "score_block": 0, "merge_block": 3}
 _SHARED = {"dim": 24, "heads": 6}
 _PORTABLE = {"inputs": 8, "outputs": 12, "alpha": 0.3}
+_RESTING = {"num_classes": 7, "resting": True}
 
 VISION: tuple[Case, ...] = (
     Case(
@@ -25,6 +26,7 @@ VISION: tuple[Case, ...] = (
         Inputs((4, 3, 16, 16)),
         (Twin("resnet:plain_resnet", "torchvision", {**BASIC, "stem": "cifar"}),),
         {**BASIC, "stem": "cifar"},
+        rate=0.003,
     ),
     Case(
         "bottleneck resnet, ImageNet stem",
@@ -35,7 +37,7 @@ VISION: tuple[Case, ...] = (
             Twin("resnet:hf_resnet", "hf", _BOTTLENECK),
         ),
         _BOTTLENECK,
-        rate=0.003,
+        rate=0.001,
         quick=("graph",),
     ),
     *(
@@ -105,7 +107,19 @@ VISION: tuple[Case, ...] = (
         Inputs((6, 3, 64, 64)),
         (Twin("efficientnet:lite0", "efficientnet_pytorch", {"num_classes": 7}),),
         {"num_classes": 7},
+        # fifty normalisations in series over few values: see test_rounding.py
+        outputs_only=True,
         quick=(),
+        rate=1e-4,
+    ),
+    Case(
+        "EfficientNet-Lite0, statistics at rest",
+        "vision:efficientnet",
+        Inputs((3, 3, 32, 32)),
+        (Twin("efficientnet:lite0", "efficientnet_pytorch", _RESTING),),
+        _RESTING,
+        quick=(),
+        rate=0.001,
     ),
     Case(
         "SkipViT, scored by attention",

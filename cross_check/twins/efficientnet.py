@@ -92,9 +92,18 @@ class Blocks(nn.Module):
         return x
 
 
-def lite0(num_classes: int) -> nn.Module:
-    """Return the whole network."""
-    return EfficientNetLite0(num_classes)
+def lite0(num_classes: int, resting: bool = False) -> nn.Module:
+    """Return the whole network; its statistics may rest in training too."""
+    return _Resting(num_classes) if resting else EfficientNetLite0(num_classes)
+
+
+class _Resting(EfficientNetLite0):
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        for part in self.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.training = False
+        return self
 
 
 def mbconvs(blocks: list[list[int]]) -> nn.Module:
