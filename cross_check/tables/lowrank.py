@@ -156,7 +156,7 @@ LOWRANK: tuple[Case, ...] = (
         reference="merged:kernels",
         zero=_MERGED_BIASES,
         quick=("graph",),
-        rate=0.003,
+        rate=0.001,
     ),
     Case(
         "merged bottleneck resnet, no biases",
