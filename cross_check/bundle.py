@@ -18,7 +18,7 @@ import numpy as np
 
 __all__ = ["Bundle", "BundleError", "Record", "read", "replacing", "write"]
 
-_FORMAT = 1
+_FORMAT = 2
 _HEADER = "header"
 
 
@@ -31,18 +31,19 @@ class Record:
     """One case as MindSpore computed it, under one twin's names.
 
     Attributes:
-        case: the row's name in `cases.py`.
+        case: the row's name in the tables.
         twin: `module:function` under `cross_check.twins`, called with `args`.
         reference: `module:function` that decomposes anew, or None.
         mode: `graph` or `pynative`.
         dtype: what MindSpore computed in.
         smooth: whether the cell is without ReLU and the like (see `tolerances.py`).
         optimiser: lr, momentum, weight_decay of SGD.
-        steps: how many it took.
-        arrays: `input`, `cotangent`, `forward`, `training forward`, and by the twin's names
-            `weights/...`, `gradient/...`, `after/...` (weights after the steps), `dense/...`
-            (what was decomposed); `gradient of input` unless inputs are integers.
-        zero: patterns of weights whose gradient is zero in exact arithmetic (see `cases.py`).
+        steps: how many it had taken when the weights `after/...` were kept.
+        arrays: `input`, `target`, `forward`, `training forward`, `losses` (before each step), and
+            by the twin's names `weights/...`, `gradient/...`, `after/...` (weights after `steps`),
+            `dense/...` (what was decomposed); `gradient of input` unless inputs are integers.
+        zero: patterns of weights whose gradient is zero in exact arithmetic (see `case.py`).
+        outputs_only: whether outputs alone are bounded (see `case.py`).
     """
 
     case: str
@@ -56,6 +57,7 @@ class Record:
     steps: int
     arrays: dict[str, np.ndarray]
     zero: tuple[str, ...] = ()
+    outputs_only: bool = False
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
         """Return the arrays under `prefix/`, by the rest of their names."""

@@ -11,9 +11,9 @@ import mindspore as ms
 import numpy as np
 from mindspore import ParameterTuple, Tensor, nn
 
-from cross_check import cells
 from cross_check.bundle import Record
-from cross_check.cases import Case, Inputs, Twin
+from cross_check.case import Case, Inputs, Twin
+from cross_check.cells import build
 from ms_eff.bench.environment import describe
 from ms_eff.models.naming import NAMINGS
 from ms_eff.models.renaming import NORM
@@ -23,9 +23,11 @@ from ms_eff.train.settings import TrainSettings
 
 __all__ = ["origin", "run"]
 
-# two steps, so that momentum has something to remember
+# the weights are compared after two steps, so that momentum has something to remember
 STEPS = 2
-OPTIMISER = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.01}
+# the losses of so many are
+CURVE = 10
+OPTIMISER = {"momentum": 0.9, "weight_decay": 0.01}
 _SEED = 7
 
 
@@ -38,11 +40,11 @@ def run(case: Case, mode: str, dtype: str = "float32") -> list[Record]:
         dtype: what to compute in (`float32`, `float16`, `bfloat16`); weights stay float32.
     """
     with _mode(mode):
-        subject = getattr(cells, case.cell)(**case.args)
+        subject = build(case.cell, case.args)
         rng = np.random.default_rng(_SEED)
         _liven(subject.cell, rng)
         _set_precision(subject.cell, dtype)
-        arrays = _compute(subject.cell, _inputs(case.inputs, rng), rng)
+        arrays = _compute(subject.cell, _inputs(case.inputs, rng), case.rate, rng)
         arrays |= {f"dense/{name}": array for name, array in subject.dense.items()}
     return [
         Record(
@@ -53,10 +55,11 @@ def run(case: Case, mode: str, dtype: str = "float32") -> list[Record]:
             mode=mode,
             dtype=dtype,
             smooth=case.smooth,
-            optimiser=OPTIMISER,
+            optimiser={"lr": case.rate, **OPTIMISER},
             steps=STEPS,
             arrays=_renamed(arrays, twin),
             zero=case.zero,
+            outputs_only=case.outputs_only,
         )
         for twin in case.twins
     ]
@@ -70,7 +73,7 @@ def origin() -> dict[str, Any]:
 
 
 class _TrainStep(nn.Cell):
-    """Outputs and gradients of sum(outputs * cotangent), then one optimiser step: one graph."""
+    """Half the squared distance to a target, its gradients and an optimiser step: one graph."""
 
     def __init__(self, cell: nn.Cell, update: nn.Cell, differentiable_input: bool) -> None:
         super().__init__(auto_prefix=False)
@@ -82,48 +85,54 @@ class _TrainStep(nn.Cell):
             self._scalar, 0 if differentiable_input else None, weights, has_aux=True
         )
 
-    def _scalar(self, inputs: Tensor, cotangent: Tensor) -> tuple[Tensor, Tensor]:
+    def _scalar(self, inputs: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         outputs = self.cell(inputs).astype(ms.float32)
-        return (outputs * cotangent).sum(), outputs
+        gap = outputs - target
+        return 0.5 * (gap * gap).sum() / inputs.shape[0], outputs
 
-    def construct(self, inputs: Tensor, cotangent: Tensor) -> tuple[Any, ...]:
-        (_, outputs), gradients = self.gradient(inputs, cotangent)
+    def construct(self, inputs: Tensor, target: Tensor) -> tuple[Any, ...]:
+        (loss, outputs), gradients = self.gradient(inputs, target)
         weight_gradients = gradients[1] if self.with_input else gradients
-        return outputs, gradients, self.update(weight_gradients)
+        return loss, outputs, gradients, self.update(weight_gradients)
 
 
-def _compute(cell: nn.Cell, inputs: np.ndarray, rng: np.random.Generator) -> dict[str, np.ndarray]:
+def _compute(
+    cell: nn.Cell, inputs: np.ndarray, rate: float, rng: np.random.Generator
+) -> dict[str, np.ndarray]:
     weights = cell.trainable_params()
+    # by their places in the cell, as snapshots have them; a method may have named them otherwise
+    names = {id(parameter): name for name, parameter in cell.parameters_and_names()}
     arrays = {"input": inputs} | _snapshot(cell, "weights")
     cell.set_train(False)
     arrays["forward"] = cell(Tensor(inputs)).astype(ms.float32).asnumpy()
-    # of unit size per sample, so that the updates stay small
-    cotangent = rng.standard_normal(arrays["forward"].shape, dtype=np.float32) / len(inputs)
-    arrays["cotangent"] = cotangent
+    arrays["target"] = rng.standard_normal(arrays["forward"].shape, dtype=np.float32)
     floating = inputs.dtype == np.float32
     cell.set_train(True)
-    step = _TrainStep(cell, _update(weights), floating)
-    for i in range(STEPS):
-        outputs, gradients, _ = step(Tensor(inputs), Tensor(cotangent))
-        if i > 0:
-            continue
-        arrays["training forward"] = outputs.asnumpy()
-        if floating:
-            arrays["gradient of input"] = gradients[0].astype(ms.float32).asnumpy()
-            gradients = gradients[1]
-        for weight, gradient in zip(weights, gradients, strict=True):
-            arrays[f"gradient/{weight.name}"] = gradient.astype(ms.float32).asnumpy()
-    return arrays | _snapshot(cell, "after")
+    step = _TrainStep(cell, _update(weights, rate), floating)
+    losses = []
+    for i in range(CURVE):
+        loss, outputs, gradients, _ = step(Tensor(inputs), Tensor(arrays["target"]))
+        losses.append(float(loss.asnumpy()))
+        if i == 0:
+            arrays["training forward"] = outputs.asnumpy()
+            if floating:
+                arrays["gradient of input"] = gradients[0].astype(ms.float32).asnumpy()
+                gradients = gradients[1]
+            for weight, gradient in zip(weights, gradients, strict=True):
+                arrays[f"gradient/{names[id(weight)]}"] = gradient.astype(ms.float32).asnumpy()
+        if i == STEPS - 1:
+            arrays |= _snapshot(cell, "after")
+    return arrays | {"losses": np.array(losses, np.float32)}
 
 
-def _update(weights: list[ms.Parameter]) -> Update:
+def _update(weights: list[ms.Parameter], rate: float) -> Update:
     settings = TrainSettings(
         optimizer="momentum",
         momentum=OPTIMISER["momentum"],
         weight_decay=OPTIMISER["weight_decay"],
         decay_norm_and_bias=True,
     )
-    rates = np.full(STEPS, OPTIMISER["lr"], np.float32)
+    rates = np.full(CURVE, rate, np.float32)
     return Update(OptimizerState(weights, settings, rates), weights, ())
 
 
@@ -143,7 +152,7 @@ def _liven(cell: nn.Cell, rng: np.random.Generator) -> None:
         if len(parameter.shape) != 1:
             continue
         spread = rng.uniform(-0.3, 0.3, parameter.shape).astype(np.float32)
-        centre = 1.0 if name.endswith(("gamma", "moving_variance")) else 0.0
+        centre = 1.0 if name.endswith(("gamma", "moving_variance", "norm.weight")) else 0.0
         parameter.set_data(Tensor(centre + spread, parameter.dtype))
 
 
@@ -197,6 +206,8 @@ def _layer_name(name: str) -> str:
 def _mode(mode: str) -> Iterator[None]:
     before = ms.get_context("mode")
     ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
+    # as in `ms_eff.runtime.setup`: the update is unrolled over the weights
+    ms.set_recursion_limit(10_000)
     close_gradients()
     try:
         yield

@@ -37,7 +37,7 @@ def replay(record: Record, device: str = "cpu") -> list[Row]:
     found = _found(record)
     rows = []
     for quantity, arrays in expected.items():
-        bound = tolerance(record.dtype, quantity, record.smooth)
+        bound = tolerance(record.dtype, quantity, record.smooth, record.outputs_only)
         rows.append(compare(record, quantity, found[quantity], arrays, bound))
     if record.reference is not None:
         product, redone = _twin_function(record.reference)(
@@ -88,17 +88,20 @@ def _compute(
     record: Record, twin: torch.nn.Module, device: str
 ) -> dict[str, dict[str, np.ndarray]]:
     inputs = torch.from_numpy(record.arrays["input"]).to(device)
-    cotangent = torch.from_numpy(record.arrays["cotangent"]).to(device)
+    target = torch.from_numpy(record.arrays["target"]).to(device)
     optimiser = torch.optim.SGD(twin.parameters(), **record.optimiser)
     before = _state(twin)
     with torch.no_grad():
         expected = {"forward": {"": _numpy(_logits(twin.eval()(inputs)))}}
     twin.train()
     inputs.requires_grad_(inputs.is_floating_point())
-    for step in range(record.steps):
+    losses = []
+    for step in range(len(record.arrays["losses"])):
         optimiser.zero_grad()
         outputs = _logits(twin(inputs))
-        (outputs * cotangent).sum().backward()
+        loss = 0.5 * ((outputs - target) ** 2).sum() / len(inputs)
+        loss.backward()
+        losses.append(_numpy(loss))
         if step == 0:
             expected["training forward"] = {"": _numpy(outputs)}
             if inputs.grad is not None:
@@ -107,7 +110,10 @@ def _compute(
                 name: _numpy(p.grad) for name, p in twin.named_parameters() if p.grad is not None
             }
         optimiser.step()
-    expected["update of weights"] = {k: v - before[k] for k, v in _state(twin).items()}
+        if step == record.steps - 1:
+            after = _state(twin)
+            expected["update of weights"] = {k: v - before[k] for k, v in after.items()}
+    expected["loss curve"] = _by_step(losses)
     return expected
 
 
@@ -118,7 +124,13 @@ def _found(record: Record) -> dict[str, dict[str, np.ndarray]]:
     found["gradients of weights"] = record.group("gradient")
     before = record.group("weights")
     found["update of weights"] = {k: v - before[k] for k, v in record.group("after").items()}
+    found["loss curve"] = _by_step(record.arrays["losses"])
     return found
+
+
+def _by_step(losses: Iterable[np.ndarray]) -> dict[str, np.ndarray]:
+    """Return an array a step, so that each is measured by its own size."""
+    return {f"step {i}": np.asarray(loss) for i, loss in enumerate(losses)}
 
 
 def _state(twin: torch.nn.Module) -> dict[str, np.ndarray]:

@@ -41,3 +41,13 @@ def test_small_arrays_are_measured_against_a_thousandth():
     expected = {"a": np.ones(2), "b": np.full(2, 1e-6)}
     difference = compare(record, "gradients of weights", found, expected, 1e-4).difference
     assert difference == pytest.approx(2e-6 / 1e-3)
+
+
+@pytest.mark.parametrize(("ulps", "passes"), [(2, True), (3, False)])
+def test_what_storing_the_weights_rounds_away_does_not_count_in_an_update(ulps, passes):
+    weights = {"weights/a": np.ones(2, np.float32)}
+    record = Record("case", "twin", {}, None, "graph", "float32", False, {}, 2, weights)
+    update = {"a": np.full(2, 1e-4)}
+    found = {"a": update["a"] + ulps * 2.0**-23}
+    assert compare(record, "update of weights", found, update, 1e-4).passed == passes
+    assert not compare(record, "gradients of weights", found, update, 1e-4).passed

@@ -11,7 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["eco_lite", "r3d18"]
+from cross_check.twins.inception import InceptionFront
+
+__all__ = ["eco_lite", "in_five_axes", "inception_eco_lite", "r3d18"]
 
 Clips = torch.Tensor
 
@@ -20,12 +22,44 @@ def eco_lite(
     widths: Sequence[int], num_classes: int, frames: int, variant: str, aligned: bool
 ) -> nn.Module:
     """Return ECO-Lite with the small front; clips of any number of frames."""
-    return _EcoLite(widths, num_classes, variant, aligned)
+    width = max(widths[0] // 3, 4)
+    return _EcoLite(widths, num_classes, variant, aligned, _Front(width), 2 * width)
 
 
-def r3d18(width: int, num_classes: int, frames: int, stem: str) -> nn.Module:
+def inception_eco_lite(widths: Sequence[int], num_classes: int, frames: int) -> nn.Module:
+    """Return ECO-Lite with the front of Inception-V3 and plain 3D convolutions."""
+    return _EcoLite(widths, num_classes, "conv3d", False, InceptionFront(), 96)
+
+
+def r3d18(
+    width: int,
+    num_classes: int,
+    frames: int,
+    stem: str,
+    variant: str = "conv3d",
+    aligned: bool = False,
+) -> nn.Module:
     """Return R3D with one block a stage and a 3x3x3 stem."""
-    return _R3d(width, num_classes)
+    return _R3d(width, num_classes, variant, aligned)
+
+
+def in_five_axes(variant: str, channels: list[int]) -> nn.Module:
+    """Return two convolutions of a variant with a ReLU between, the second one strided."""
+    first, second, third = channels
+    network = nn.Sequential()
+    network.add_module("0", _Inner(_convolution(first, second, 3, 1, variant, False)))
+    network.add_module("2", nn.ReLU())
+    network.add_module("3", _Inner(_convolution(second, third, 3, 2, variant, False)))
+    return network
+
+
+class _Inner(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Clips) -> Clips:
+        return self.inner(x)
 
 
 class _Along(nn.Module):
@@ -152,6 +186,8 @@ def _convolution(C: int, S: int, side: int, s: int, variant: str, aligned: bool)
         return _Parallel(C, S, s)
     if variant == "rank1":
         return _RankOne(C, S, s)
+    if variant == "spatial":
+        return _Frames(C, S, 3, s)
     middle = 27 * C * S // (9 * C + 3 * S) if variant == "r2plus1d" else S
     return _Serial(C, S, s, middle, variant == "p3d_c")
 
@@ -194,13 +230,18 @@ class _Front(nn.Module):
 
 class _EcoLite(nn.Module):
     def __init__(
-        self, widths: Sequence[int], num_classes: int, variant: str, aligned: bool
+        self,
+        widths: Sequence[int],
+        num_classes: int,
+        variant: str,
+        aligned: bool,
+        front: nn.Module,
+        channels: int,
     ) -> None:
         super().__init__()
-        front = max(widths[0] // 3, 4)
-        self.net2d = _Front(front)
+        self.net2d = front
         wide = 2 if variant == "cat" else 1
-        C, stages = 2 * front, []
+        C, stages = channels, []
         for index, S in enumerate(widths):
             first = _Block(C, S, 1 if index == 0 else 2, variant, aligned, projects=True)
             C = wide * S
@@ -214,16 +255,15 @@ class _EcoLite(nn.Module):
 
 
 class _R3d(nn.Module):
-    def __init__(self, width: int, num_classes: int) -> None:
+    def __init__(self, width: int, num_classes: int, variant: str, aligned: bool) -> None:
         super().__init__()
-        self.stem = nn.Sequential(
-            nn.Conv3d(3, width, 3, padding=1, bias=False), nn.BatchNorm3d(width)
-        )
+        self.stem = _normed(3, width, 3, 1, variant, aligned)
         C = width
         for index in range(4):
             S = width * 2**index
-            setattr(self, f"layer{index + 1}", nn.Sequential(
-                _Block(C, S, 1 if index == 0 else 2, "conv3d", projects=index > 0)))  # fmt: skip
+            s, projects = (1, False) if index == 0 else (2, True)
+            block = _Block(C, S, s, variant, aligned, projects)
+            setattr(self, f"layer{index + 1}", nn.Sequential(block))
             C = S
         self.fc = nn.Linear(C, num_classes)
 

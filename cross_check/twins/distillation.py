@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-__all__ = ["layers", "taught"]
+__all__ = ["layers", "loss_cells", "taught"]
 
 
 def taught(term: str, inputs: int, classes: int, value: float) -> nn.Module:
@@ -17,6 +17,35 @@ def taught(term: str, inputs: int, classes: int, value: float) -> nn.Module:
 def layers(layers: int, dims: list[int], width: int, form: str) -> nn.Module:
     """Return RAIL's distance; its input holds both networks' layers, one after the other."""
     return _Layers(layers, dims, width, form)
+
+
+def loss_cells(
+    inputs: int, classes: int, temperature: float, alpha: float, labels: list[int]
+) -> nn.Module:
+    """Return the mean softened divergence from a teacher, and the smoothed cross entropy."""
+    return _Losses(inputs, classes, temperature, alpha, labels)
+
+
+class _Losses(nn.Module):
+    def __init__(
+        self, inputs: int, classes: int, temperature: float, alpha: float, labels: list[int]
+    ) -> None:
+        super().__init__()
+        self.student = nn.Linear(inputs, classes)
+        self.teacher = nn.Linear(inputs, classes).requires_grad_(False)
+        self.temperature, self.alpha = temperature, alpha
+        self.register_buffer("labels", torch.tensor(labels), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        student, counts = self.student(x), self.labels >= 0
+        divergence = functional.kl_div(
+            functional.log_softmax(student[counts] / self.temperature, -1),
+            functional.log_softmax(self.teacher(x[counts]) / self.temperature, -1),
+            reduction="batchmean",
+            log_target=True,
+        )
+        smoothed = functional.cross_entropy(student, self.labels, label_smoothing=self.alpha)
+        return torch.stack((self.temperature**2 * divergence, smoothed))
 
 
 class _Taught(nn.Module):

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["EfficientNetLite0", "mbconvs"]
+__all__ = ["EfficientNetLite0", "lite0", "mbconvs"]
 
 STAGES = [
     (1, 3, 1, 1, 16), (2, 3, 2, 6, 24), (2, 5, 2, 6, 40), (3, 3, 2, 6, 80),
@@ -90,6 +90,20 @@ class Blocks(nn.Module):
         for block in self._blocks:
             x = block(x)
         return x
+
+
+def lite0(num_classes: int, resting: bool = False) -> nn.Module:
+    """Return the whole network; its statistics may rest in training too."""
+    return _Resting(num_classes) if resting else EfficientNetLite0(num_classes)
+
+
+class _Resting(EfficientNetLite0):
+    def train(self, mode: bool = True) -> nn.Module:
+        super().train(mode)
+        for part in self.modules():
+            if isinstance(part, nn.BatchNorm2d):
+                part.training = False
+        return self
 
 
 def mbconvs(blocks: list[list[int]]) -> nn.Module:

@@ -27,6 +27,7 @@ __all__ = [
     "ungrouped",
     "vit",
     "weighted_factors",
+    "with_factors",
 ]
 
 Arrays = Mapping[str, np.ndarray]
@@ -51,12 +52,12 @@ def embedding(ranks: Mapping[str, list[int]], V: int, d: int) -> nn.Module:
 
 def resnet(ranks: Mapping[str, list[int]], **args: Any) -> nn.Module:
     """Return the plain ResNet with the layers that `ranks` names in factors."""
-    return _with_factors(plain_resnet(**args), ranks)
+    return with_factors(plain_resnet(**args), ranks)
 
 
 def vit(ranks: Mapping[str, list[int]], **args: Any) -> nn.Module:
     """Return the plain vision transformer with the layers that `ranks` names in factors."""
-    return _with_factors(plain_vit(**args), ranks)
+    return with_factors(plain_vit(**args), ranks)
 
 
 def frozen_conv(ranks: Mapping[str, list[int]], frozen: list[str], **args: Any) -> nn.Module:
@@ -67,7 +68,8 @@ def frozen_conv(ranks: Mapping[str, list[int]], frozen: list[str], **args: Any) 
     return network
 
 
-def _with_factors(network: nn.Module, ranks: Mapping[str, list[int]]) -> nn.Module:
+def with_factors(network: nn.Module, ranks: Mapping[str, list[int]]) -> nn.Module:
+    """Put factors in the place of the layers that `ranks` names; return the network."""
     for name, rank in ranks.items():
         parent, _, child = name.rpartition(".")
         owner = network.get_submodule(parent)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-__all__ = ["folded_resnet", "hf_resnet", "plain_resnet"]
+__all__ = ["convolved_norm", "folded_resnet", "hf_resnet", "plain_resnet"]
 
 
 def plain_resnet(
@@ -36,6 +36,11 @@ def folded_resnet(**args: Any) -> nn.Module:
             elif isinstance(child, nn.Conv2d):
                 child.bias = nn.Parameter(torch.zeros(child.out_channels))
     return network
+
+
+def convolved_norm(channels: int) -> nn.Module:
+    """Return a 1x1 convolution of three channels and a plain batch normalisation."""
+    return nn.Sequential(nn.Conv2d(3, channels, 1, bias=False), nn.BatchNorm2d(channels))
 
 
 def hf_resnet(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
+from torch.nn import functional
 
-__all__ = ["plain_resnet9"]
+__all__ = ["ghost_resnet9", "plain_resnet9", "whitened_resnet9"]
 
 
 def plain_resnet9(
@@ -13,6 +16,66 @@ def plain_resnet9(
 ) -> nn.Module:
     """Return the `baseline` or the `competition` form; images of 32 x 32."""
     return _ResNet9(width, num_classes, in_channels, form == "competition")
+
+
+def ghost_resnet9(splits: int, **args: Any) -> nn.Module:
+    """Return ResNet-9 with normalisations of parts of the batch (arXiv:1705.08741)."""
+    network = plain_resnet9(**args)
+    for owner in list(network.modules()):
+        if isinstance(owner, _ConvBlock):
+            owner.bn = _GhostNorm(owner.bn, splits)
+    return network
+
+
+def whitened_resnet9(filters: list[int], width: int, **args: Any) -> nn.Module:
+    """Return ResNet-9 with resting filters and a 1x1 convolution in the place of its first."""
+    network = plain_resnet9(width=width, **args)
+    network.prep.conv = _Whitened(filters, width)
+    return network
+
+
+class _GhostNorm(nn.Module):
+    """One plain normalisation a part: sample i is in part i modulo their number."""
+
+    def __init__(self, norm: nn.BatchNorm2d, splits: int) -> None:
+        super().__init__()
+        self.splits, self.rate, self.eps = splits, norm.momentum, norm.eps
+        self.weight, self.bias = norm.weight, norm.bias
+        channels = norm.num_features
+        for name in ("running_mean", "running_var"):
+            self.register_buffer(name, getattr(norm, name))
+        # what each part had in the last batch
+        for name in ("part_mean", "part_variance"):
+            self.register_buffer(name, torch.zeros(splits * channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.training:
+            return functional.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+            )
+        y, means, variances = torch.empty_like(x), [], []
+        for part in range(self.splits):
+            own = x[part :: self.splits]
+            y[part :: self.splits] = functional.batch_norm(
+                own, None, None, self.weight, self.bias, training=True, eps=self.eps
+            )
+            means.append(own.detach().mean((0, 2, 3)))
+            variances.append(own.detach().var((0, 2, 3)))
+        self.part_mean, self.part_variance = torch.cat(means), torch.cat(variances)
+        self.running_mean = self.running_mean.lerp(sum(means) / self.splits, self.rate)
+        self.running_var = self.running_var.lerp(sum(variances) / self.splits, self.rate)
+        return y
+
+
+class _Whitened(nn.Module):
+    def __init__(self, filters: list[int], channels: int) -> None:
+        super().__init__()
+        self.whiten = nn.Module()
+        self.whiten.register_buffer("filters", torch.zeros(filters))
+        self.mix = nn.Conv2d(filters[0], channels, 1, bias=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.mix(functional.conv2d(x, self.whiten.filters, padding="same"))
 
 
 class _ConvBlock(nn.Module):

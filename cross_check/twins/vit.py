@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-__all__ = ["hf_vit", "plain_vit"]
+__all__ = ["activations", "attention", "hf_vit", "plain_vit"]
 
 
 def plain_vit(
@@ -60,6 +60,17 @@ def hf_vit(
         attention_probs_dropout_prob=0.0,
     )
     return ViTForImageClassification(config)
+
+
+def attention(dim: int, heads: int, q_index: list[int], kv_index: list[int]) -> nn.Module:
+    """Return the attention of `plain_vit` by itself."""
+    return _Attention(dim, heads, q_index, kv_index)
+
+
+def activations(inputs: int, outputs: int, alpha: float) -> nn.Module:
+    """Return dense layers with CELU behind the first and GELU behind the second."""
+    first, second = nn.Linear(inputs, outputs), nn.Linear(outputs, outputs)
+    return nn.Sequential(first, nn.CELU(alpha), second, nn.GELU())
 
 
 class _Attention(nn.Module):

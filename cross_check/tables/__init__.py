@@ -1,0 +1,1 @@
+"""The cases, one a row, by what they are about. Data only."""
