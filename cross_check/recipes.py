@@ -140,7 +140,7 @@ def _softened(name: str, kind: str, **wishes: Any) -> Recipe:
 _PLAYER = {"lr": 0.01, "steps": 2, "student_steps": 5, "depth": 1, "warmup_steps": 0}
 _RAIL = {"width": 5, "temperature": 3.0}
 _DISTILLATION = (
-    _distilled("vanilla distillation", "taught", "vanilla", teacher={"depth": 3}),
+    _distilled("vanilla distillation", "taught", "vanilla", teacher={"depth": 3}, quick=("graph",)),
     _distilled(
         "vanilla distillation, hidden states",
         "taught",
@@ -219,11 +219,10 @@ def _shared(name: str, kind: str, groups: Any, **index: list[int]) -> Recipe:
     return Recipe(name, "plain:train", "vit", methods, args={"heads": 6}, network_args=index)
 
 
-def _skipping(name: str, quick: bool = False, **wishes: Any) -> Recipe:
+def _skipping(name: str, **wishes: Any) -> Recipe:
     methods = {"skipvit": {"score_block": 0, "warmup": 0.5, **wishes}}
-    modes = ("graph",) if quick else ()
-    args = {"patch_size": 2, "depth": 4}
-    return Recipe(name, "skipvit:train", "vit", methods, args=args, quick=modes)
+    args = {"patch_size": 2, "depth": 3}
+    return Recipe(name, "skipvit:train", "vit", methods, args=args)
 
 
 def _chosen(name: str, twin: str, quick: bool = False, **wishes: Any) -> Recipe:
@@ -256,9 +255,9 @@ _COMPRESSION = (
     _shared("GKVA-3", "gkva", 3, q_index=[0, 0, 1, 1, 2, 2]),
     _shared("MQA", "mqa", None, kv_index=[0] * 6),
     _shared("GQKVA-2.3", "gqkva", (2, 3), q_index=[0, 0, 0, 1, 1, 1], kv_index=[0, 1, 2, 0, 1, 2]),
-    _skipping("skipped blocks", quick=True, merge_block=3),
+    _skipping("skipped blocks", merge_block=2),
     _skipping("skipped blocks, random scores", merge_block=2, score="random"),
-    _skipping("dropped tokens, dense inference", merge_block=4, inference="dense"),
+    _skipping("dropped tokens, dense inference", merge_block=3, inference="dense"),
     Recipe(
         "2D for 3D, aligned",
         "plain:train",

@@ -49,6 +49,9 @@ _RECIPES: dict[str, float] = {
     "loss curve": 1e-4,
     # float32 of a formula
     "learning rates": 1e-6,
+    # numbers of samples: the same or not
+    "chosen samples": 0.0,
+    "number of samples": 0.0,
 }
 
 
