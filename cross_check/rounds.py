@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Tensor, nn
 
 from cross_check.hosts import renamed
 from ms_eff.methods.base import Method
@@ -39,23 +39,28 @@ class Generator:
     """Watches the generator's steps of one run.
 
     Args:
-        rounds: set up, nothing done yet; its step is wrapped.
+        rounds: set up, nothing done yet; its steps are wrapped.
     """
 
     def __init__(self, rounds: Rounds) -> None:
-        self.rounds, self.step = rounds, rounds.step
+        self.rounds, make = rounds, rounds._step
         self.before = self._weights()
         self.seen: list[Arrays] = []
         self.losses: list[float] = []
-        rounds.step = self
+        rounds.step = self._watched(rounds.step, warm=False)
+        # what is made from now on is the warm-up's
+        rounds._step = lambda *given: self._watched(make(*given), warm=True)
 
-    def __call__(self, inputs: Tensor, labels: Tensor) -> Any:
-        """Take a step of the generator and remember it."""
-        batch = {"inputs": inputs.asnumpy().copy(), "before": np.array(self.rounds.steps)}
-        self.seen.append(batch | self.draws())
-        done = self.step(inputs, labels)
-        self.losses.append(float(done[0].asnumpy()))
-        return done
+    def _watched(self, step: nn.Cell, warm: bool) -> Callable[[Tensor, Tensor], Any]:
+        def taken(inputs: Tensor, labels: Tensor) -> Any:
+            batch = {"inputs": inputs.asnumpy().copy(), "warm": np.array(warm, np.int32)}
+            batch["before"] = np.array(self.rounds.steps)
+            self.seen.append(batch | self.draws())
+            done = step(inputs, labels)
+            self.losses.append(float(done[0].asnumpy()))
+            return done
+
+        return taken
 
     def draws(self) -> Arrays:
         """Return the random numbers of the step that comes, or has just been: scores and noise."""

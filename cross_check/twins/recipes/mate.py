@@ -99,6 +99,10 @@ class _Player:
         self.before = loop.state(self.network)
         self.weights = [w for w in self.network.parameters() if w.requires_grad]
         self.optimiser = torch.optim.AdamW(self.weights, own["lr"], weight_decay=0.0)
+        # the warm-up's rate falls to 0; nothing of it but the weights is kept
+        self.first = torch.optim.AdamW(self.weights, own["warmup_lr"], weight_decay=0.0)
+        steps = max(own["warmup_steps"], 1)
+        self.falling = torch.optim.lr_scheduler.LinearLR(self.first, 1.0, 1e-12, steps)
         self.losses: list[float] = []
         self.todo = self._recorded()
 
@@ -129,7 +133,29 @@ class _Player:
         }
 
     def _step(self, batch: Mapping[str, torch.Tensor]) -> None:
-        """Minimise -D of text in vectors, straight through what was drawn."""
+        warm = bool(batch["warm"])
+        loss = self._of_masked(batch) if warm else self._of_made(batch)
+        optimiser = self.first if warm else self.optimiser
+        gradients = torch.autograd.grad(loss, self.weights)
+        for weight, gradient in zip(self.weights, gradients, strict=True):
+            weight.grad = gradient
+        nn.utils.clip_grad_norm_(self.weights, self.wishes["generator"]["clip_norm"])
+        optimiser.step()
+        if warm:
+            self.falling.step()
+        self.losses.append(float(loss.detach()))
+
+    def _of_masked(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return the cross entropy of what is masked: a masked language model's."""
+        tokens = batch["inputs"]
+        texts, positions, _ = self._masked(tokens, batch["scores"])
+        chosen = torch.zeros_like(tokens[:, 0], dtype=torch.bool)
+        chosen[texts, positions] = True
+        logits = self.network(tokens, chosen)[chosen]
+        return functional.cross_entropy(logits, tokens[:, 0][chosen])
+
+    def _of_made(self, batch: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """Return -D of text in vectors, straight through what was drawn."""
         tokens = batch["inputs"]
         places, drawn, soft = self.draws(tokens, batch)
         hard = functional.one_hot(drawn, soft.shape[1]).double()
@@ -139,13 +165,7 @@ class _Player:
             table = network.bert.embeddings.word_embeddings.weight.detach()
             embedded = table[tokens[:, 0]].index_put(places, through @ table)
             outputs.append(with_hidden(network.eval(), tokens, embedded)[0])
-        loss = -_disagreement(*outputs)
-        gradients = torch.autograd.grad(loss, self.weights)
-        for weight, gradient in zip(self.weights, gradients, strict=True):
-            weight.grad = gradient
-        nn.utils.clip_grad_norm_(self.weights, self.wishes["generator"]["clip_norm"])
-        self.optimiser.step()
-        self.losses.append(float(loss.detach()))
+        return -_disagreement(*outputs)
 
     def _masked(
         self, tokens: torch.Tensor, scores: torch.Tensor
