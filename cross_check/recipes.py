@@ -63,7 +63,7 @@ class Recipe:
 
 _ADAMW = {"optimizer": "adamw", "lr": 0.01, "eps": 1e-4}
 _GC = "gradient_centralization"
-_SECOND = {"order": "second", "inner_lr": 0.2}
+_SECOND = {"order": "second", "inner_lr": 0.1}
 _FROZEN = {"conv1": 0.5, "bn1": 0.5}
 
 
@@ -204,7 +204,7 @@ def _frozen(name: str, freeze: Mapping[str, Any], quick: bool = False) -> Recipe
 
 # networks with ReLUs: large steps let rounding decide on which side of a corner values are, and
 # statistics over few samples magnify it
-_CALM = {"epochs": 5, "lr": 0.005}
+_CALM = {"epochs": 5, "lr": 0.002}
 
 
 def _merged(name: str, batch: int, **more: Any) -> Recipe:
