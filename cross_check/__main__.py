@@ -1,4 +1,4 @@
-"""Compare MindSpore with torch: both sides here, or one side a machine.
+"""Compare MindSpore with torch, cells and trainings: both sides here, or one side a machine.
 
     python -m cross_check run [--results results/cross_check.json]
     python -m cross_check record OUT.npz [--device ascend] [--dtype float16]
@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from cross_check.bundle import Bundle, BundleError, Record, read, replacing, write
 from cross_check.cases import CASES, Case
+from cross_check.recipes import RECIPES, Recipe
 
 if TYPE_CHECKING:
     from cross_check.compare import Row
@@ -99,8 +100,10 @@ def _bundle(given: argparse.Namespace) -> Bundle:
     from ms_eff.runtime import DeviceSettings, setup
 
     cases = [case for case in CASES if given.case in case.name]
-    if not cases:
-        names = ", ".join(case.name for case in CASES)
+    recipes = [recipe for recipe in RECIPES if given.case in recipe.name]
+    recipes = [recipe for recipe in recipes if given.dtype in (None, recipe.dtype)]
+    if not cases and not recipes:
+        names = ", ".join(row.name for row in (*CASES, *RECIPES))
         raise BundleError(f"--case '{given.case}': no such case; known: {names}")
     try:
         setup(DeviceSettings(target=given.device))
@@ -108,7 +111,8 @@ def _bundle(given: argparse.Namespace) -> Bundle:
         raise BundleError(str(error)) from error
     from cross_check.record import origin
 
-    return Bundle(origin(), list(_records(cases, given.mode, given.dtype)))
+    records = [*_records(cases, given.mode, given.dtype), *_trained(recipes, given.mode)]
+    return Bundle(origin(), records)
 
 
 def _records(cases: list[Case], mode: str | None, dtype: str | None) -> Iterator[Record]:
@@ -129,15 +133,25 @@ def _records(cases: list[Case], mode: str | None, dtype: str | None) -> Iterator
                     ) from error
 
 
+def _trained(recipes: list[Recipe], mode: str | None) -> Iterator[Record]:
+    """Train the chosen recipes; as graphs unless the other mode is asked for: it takes longer."""
+    from cross_check.training import run
+
+    for recipe in recipes:
+        print(f"{recipe.name}: {recipe.dtype}, {mode or 'graph'}", file=sys.stderr)
+        yield run(recipe, mode or "graph")
+
+
 def _check(bundle: Bundle, results: Path | None, device: str) -> int:
     from cross_check.compare import table
     from cross_check.replay import replay, torch_origin
+    from cross_check.retrain import is_recipe, retrain
 
     rows: list[Row] = []
     skipped: list[str] = []
     for record in bundle.records:
         try:
-            rows += replay(record, device)
+            rows += (retrain if is_recipe(record) else replay)(record, device)
         except ImportError as error:
             skipped.append(f"{record.case}, {record.twin}, {record.mode}: {error}")
     print(table(rows))

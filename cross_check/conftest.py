@@ -10,4 +10,4 @@ runtime.prepare_cpu()
 
 # the torch side is looked through for doctests as well; without torch it cannot be imported
 if importlib.util.find_spec("torch") is None:
-    collect_ignore_glob = ["replay.py", "twins/*.py"]
+    collect_ignore_glob = ["replay.py", "retrain.py", "twins/*.py"]

@@ -7,7 +7,7 @@ The torch side always computes in float32. Of a loss curve each step is an array
 
 from __future__ import annotations
 
-__all__ = ["FACTORS", "tolerance"]
+__all__ = ["FACTORS", "recipe_tolerance", "tolerance"]
 
 _TOLERANCES: dict[str, float] = {
     # unit roundoff 6e-8; sums of up to a few thousand products in another order, some twenty
@@ -43,3 +43,30 @@ def tolerance(dtype: str, quantity: str, smooth: bool, outputs_only: bool = Fals
     if (outputs_only or (dtype != "float32" and not smooth)) and quantity not in _OUTPUTS:
         return None
     return (_CURVE if quantity == "loss curve" else _TOLERANCES)[dtype]
+
+
+_RECIPES: dict[str, float] = {
+    # weights are kept in float32, to 6e-8 where they are about 1, and updates begin at 1e-4; of
+    # second order by central differences, whose own error is within this bound too
+    "first update of weights": 2e-3,
+    # of each step on weights that all steps before have rounded
+    "movement of weights": 1e-3,
+    "averaged weights": 1e-3,
+    "movement of projections": 1e-3,
+    "movement of generator": 1e-3,
+    "evaluation": 1e-4,
+    "loss curve": 1e-4,
+    # float32 of a formula
+    "learning rates": 1e-6,
+    # numbers of samples: the same or not
+    "chosen samples": 0.0,
+    "number of samples": 0.0,
+}
+
+
+def recipe_tolerance(dtype: str, quantity: str) -> float:
+    """Return the bound of a difference between two trainings; the torch side is in float64.
+
+    Half precision multiplies it as it does for cells.
+    """
+    return _RECIPES.get(quantity, 1e-4) * _TOLERANCES[dtype] / _TOLERANCES["float32"]
