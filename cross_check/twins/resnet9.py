@@ -37,6 +37,9 @@ def whitened_resnet9(filters: list[int], width: int, **args: Any) -> nn.Module:
 class _GhostNorm(nn.Module):
     """One plain normalisation a part: sample i is in part i modulo their number."""
 
+    running_mean: torch.Tensor
+    running_var: torch.Tensor
+
     def __init__(self, norm: nn.BatchNorm2d, splits: int) -> None:
         super().__init__()
         self.splits, self.rate, self.eps = splits, norm.momentum, norm.eps
