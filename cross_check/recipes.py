@@ -249,9 +249,10 @@ _COMPRESSION = (
         "lowrank:frozen",
         "vit",
         {"lowrank": {"ratio": 1.5, "freeze": {"kind": "sequential", "start": "inner"}}},
-        # not AdamW: ours counts the steps of all weights, torch's those of each by itself, so that
-        # the first steps of a set that begins later differ
+        # each weight's own steps correct its moments: a set may begin later than another
+        {"optimizer": "adamw", "lr": 0.003, "eps": 1e-4},
         network="lowrank:vit",
+        quick=("graph",),
     ),
     Recipe(
         "branched Tucker",

@@ -46,8 +46,10 @@ class OptimizerState:
         ]
         self.rates = Parameter(Tensor(rates), name="learning_rates", requires_grad=False)
         self.step = Parameter(Tensor(0, mstype.int32), name="step", requires_grad=False)
-        # step at which the moments began
-        self.since = Parameter(Tensor(0, mstype.int32), name="moments_since", requires_grad=False)
+        # of each weight, since its moments began: a set may rest while another trains
+        self.taken = Parameter(
+            Tensor(np.zeros(len(weights), np.int32)), name="steps_taken", requires_grad=False
+        )
 
     @property
     def last_rate(self) -> float:
@@ -62,7 +64,7 @@ class OptimizerState:
         """Set all moments to zero, as before the first step; the learning rates go on."""
         for moment in (m for slots in self.moments for m in slots):
             moment.set_data(Tensor(np.zeros(moment.shape, np.float32)))
-        self.since.set_data(Tensor(self.step.asnumpy()))
+        self.taken.set_data(Tensor(np.zeros(self.taken.shape, np.int32)))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what a resumed run needs (the rates follow from the config)."""
@@ -70,21 +72,22 @@ class OptimizerState:
 
     def load(self, arrays: dict[str, np.ndarray]) -> None:
         """Take back what `arrays` returned."""
-        self.since.set_data(Tensor(0, mstype.int32))
+        if self.taken.name not in arrays:  # early versions counted the steps of all weights
+            taken = int(arrays["step"]) - int(arrays.get("moments_since", 0))
+            arrays = {**arrays, self.taken.name: np.full(self.taken.shape, taken, np.int32)}
         for p in self._parameters():
-            # checkpoints of early versions have moments from the first step only
-            if p is not self.since or p.name in arrays:
-                p.set_data(Tensor(arrays[p.name]))
+            p.set_data(Tensor(arrays[p.name]))
 
     def _parameters(self) -> list[Parameter]:
-        return [self.step, self.since, *(m for slots in self.moments for m in slots)]
+        return [self.step, self.taken, *(m for slots in self.moments for m in slots)]
 
 
 class Update(nn.Cell):
     """One optimiser step on a subset of the weights; the other weights' moments stay as they are.
 
     As torch: `sgd`: w -= lr g. `momentum`: v = mu v + g, w -= lr v (Nesterov: lr (g + mu v)).
-    `adamw` (1711.05101): decoupled decay, then Adam with torch's placement of eps.
+    `adamw` (1711.05101): decoupled decay, then Adam with torch's placement of eps, its biases
+    corrected by the steps that each weight has taken.
     """
 
     def __init__(
@@ -102,7 +105,10 @@ class Update(nn.Cell):
             self.first = ParameterTuple([state.moments[i][0] for i in chosen])
         if self.kind == "adamw":
             self.second = ParameterTuple([state.moments[i][1] for i in chosen])
-        self.rates, self.step, self.since = state.rates, state.step, state.since
+            self.taken = state.taken
+            self.chosen = Tensor(np.array(chosen, np.int32))
+            self.one_more = Tensor(np.isin(range(state.taken.size), chosen).astype(np.int32))
+        self.rates, self.step = state.rates, state.step
         self.mu = settings.momentum
         self.beta1, self.beta2 = settings.betas
         self.eps = settings.eps
@@ -139,10 +145,12 @@ class Update(nn.Cell):
                 ops.assign_sub(weight, lr * grad)
 
     def _adamw(self, grads: tuple[Tensor, ...], rate: Tensor) -> None:
-        done = (self.step - self.since).astype(mstype.float32)
-        power1, power2 = self.beta1**done, self.beta2**done
+        self.taken += self.one_more
+        done = ops.gather(self.taken, self.chosen, 0).astype(mstype.float32)
+        powers1, powers2 = self.beta1**done, self.beta2**done
         # the kernel adds eps before it corrects the bias of the variance; torch adds it after
-        eps = self.eps * ops.sqrt(1 - power2)
+        every_eps = ops.unstack(self.eps * ops.sqrt(1 - powers2))
+        power1, power2 = ops.unstack(powers1), ops.unstack(powers2)
         for i in range(self.count):
             weight, grad, lr = self.weights[i], grads[i], rate * self.ratios[i]
             for transform in self.transforms:
@@ -150,8 +158,8 @@ class Update(nn.Cell):
             if self.decays[i] > 0:
                 ops.assign_sub(weight, lr * self.decays[i] * weight)
             self.apply_adam(
-                weight, self.first[i], self.second[i], power1, power2, lr,
-                self.beta1, self.beta2, eps, grad,
+                weight, self.first[i], self.second[i], power1[i], power2[i], lr,
+                self.beta1, self.beta2, every_eps[i], grad,
             )  # fmt: skip
 
 
