@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import importlib
 import platform
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import torch
 
-from cross_check.bundle import BundleError, Record
+from cross_check.bundle import Record
 from cross_check.compare import Row, compare
+from cross_check.lookup import loaded, twin_function
 from cross_check.tolerances import FACTORS, tolerance
 
 __all__ = ["replay", "torch_origin"]
@@ -32,7 +32,9 @@ def replay(record: Record, device: str = "cpu") -> list[Row]:
     # TF32 keeps 10 bits of the mantissa: it would be the torch side that is off
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
-    twin = _load(record).to(device)
+    twin = loaded(
+        twin_function(record.twin)(**record.args), record.group("weights"), record.case
+    ).to(device)
     expected = _compute(record, twin, device)
     found = _found(record)
     rows = []
@@ -40,7 +42,7 @@ def replay(record: Record, device: str = "cpu") -> list[Row]:
         bound = tolerance(record.dtype, quantity, record.smooth, record.outputs_only)
         rows.append(compare(record, quantity, found[quantity], arrays, bound))
     if record.reference is not None:
-        product, redone = _twin_function(record.reference)(
+        product, redone = twin_function(record.reference)(
             record.group("dense"), record.group("weights"), **record.args
         )
         rows.append(compare(record, "factors", product, redone, FACTORS))
@@ -55,33 +57,6 @@ def torch_origin(device: str) -> dict[str, Any]:
         "device": torch.cuda.get_device_name() if device == "cuda" else f"{platform.machine()} CPU",
         "date": time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime()),
     }
-
-
-def _twin_function(name: str) -> Callable[..., Any]:
-    module, _, function = name.partition(":")
-    if not module.isidentifier():
-        raise BundleError(f"'{name}' names no twin")
-    twins = importlib.import_module(f"cross_check.twins.{module}")
-    if function not in twins.__all__:  # the name comes from a file
-        raise BundleError(f"'{name}' names no twin")
-    return getattr(twins, function)
-
-
-def _load(record: Record) -> torch.nn.Module:
-    twin = _twin_function(record.twin)(**record.args)
-    weights = {name: torch.from_numpy(a) for name, a in record.group("weights").items()}
-    try:
-        problems = twin.load_state_dict(weights, strict=False)
-    except RuntimeError as error:
-        raise BundleError(f"{record.case}: {' '.join(str(error).split())}") from error
-    # torch counts batches; MindSpore does not
-    missing = [k for k in problems.missing_keys if not k.endswith("num_batches_tracked")]
-    if missing or problems.unexpected_keys:
-        raise BundleError(
-            f"{record.case}: the twin {record.twin} lacks {problems.unexpected_keys[:1]} "
-            f"or misses {missing[:1]}"
-        )
-    return twin
 
 
 def _compute(

@@ -5,8 +5,7 @@ The twins compute in float64, so that what differs is the rounding of the record
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -15,6 +14,7 @@ import torch
 
 from cross_check.bundle import BundleError, Record
 from cross_check.compare import Row, compare
+from cross_check.lookup import loaded, twin_function
 from cross_check.tolerances import recipe_tolerance
 from cross_check.twins.recipes.given import Batch, Given
 
@@ -39,7 +39,7 @@ def retrain(record: Record, device: str = "cpu") -> list[Row]:
         BundleError: the record does not fit its twin.
         ImportError: the twin needs a package that is not here (transformers).
     """
-    trained = _function(record.twin)(_given(record, device))
+    trained = twin_function(record.twin)(_given(record, device))
     found = _found(record)
     rows = []
     for quantity, arrays in trained.items():
@@ -53,21 +53,11 @@ def retrain(record: Record, device: str = "cpu") -> list[Row]:
     return rows
 
 
-def _function(name: str) -> Callable[..., Any]:
-    module, _, function = name.partition(":")
-    if not all(part.isidentifier() for part in module.split(".")):
-        raise BundleError(f"'{name}' names no twin")
-    twins = importlib.import_module(f"cross_check.twins.{module}")
-    if function not in twins.__all__:  # the name comes from a file
-        raise BundleError(f"'{name}' names no twin")
-    return getattr(twins, function)
-
-
 def _given(record: Record, device: str) -> Given:
     def build(weights: Mapping[str, np.ndarray], **changes: Any) -> torch.nn.Module:
         args = {**record.args["network args"], **changes}
-        network = _function(record.args["network"])(**args)
-        return _loaded(network, weights, record.case).double().to(device)
+        network = twin_function(record.args["network"])(**args)
+        return loaded(network, weights, record.case).double().to(device)
 
     def tensor(array: np.ndarray) -> torch.Tensor:
         found = torch.from_numpy(np.array(array)).to(device)
@@ -90,24 +80,6 @@ def _given(record: Record, device: str) -> Given:
         group=record.group,
         tensor=tensor,
     )
-
-
-def _loaded(
-    network: torch.nn.Module, weights: Mapping[str, np.ndarray], case: str
-) -> torch.nn.Module:
-    tensors = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
-    try:
-        problems = network.load_state_dict(tensors, strict=False)
-    except RuntimeError as error:
-        raise BundleError(f"{case}: {' '.join(str(error).split())}") from error
-    # torch counts batches; MindSpore does not
-    missing = [k for k in problems.missing_keys if not k.endswith("num_batches_tracked")]
-    if missing or problems.unexpected_keys:
-        raise BundleError(
-            f"{case}: its network's twin lacks {problems.unexpected_keys[:1]} or misses "
-            f"{missing[:1]}"
-        )
-    return network
 
 
 def _found(record: Record) -> dict[str, dict[str, np.ndarray]]:
