@@ -78,7 +78,10 @@ class _Whitened(nn.Module):
         self.mix = nn.Conv2d(filters[0], channels, 1, bias=False)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.mix(functional.conv2d(x, self.whiten.filters, padding="same"))
+        # an even kernel has its odd pixel behind, as by `same`, which warns of the copy it makes
+        margin = self.whiten.filters.shape[-1] - 1
+        pads = (margin // 2, margin - margin // 2)
+        return self.mix(functional.conv2d(functional.pad(x, pads + pads), self.whiten.filters))
 
 
 class _ConvBlock(nn.Module):

@@ -176,7 +176,7 @@ def test_every_contender_is_what_an_experiment_calls_it() -> None:
         "swiftlearn_cifar10.json": set(swiftlearn_sizes.POLICIES),
         "small_data_cifar10.json": set(small_data.RECIPES),
         "video_accuracy.json": set(video_sizes.ROWS),
-        "progressive.json": {"dense", *map(", ".join, shares)},
+        "progressive.json": {"dense", *map(", ".join, shares), f"{progressive.TWICE}, global"},
     }
     assert {family.file: set(family.contenders) for family in FAMILIES} == known
 

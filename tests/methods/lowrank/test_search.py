@@ -204,7 +204,7 @@ def test_the_profiler_times_layers_too() -> None:
     plan, found = ms_eff.search_ranks(net, ratio=8.0, rank_search=search, input_shape=(64, 1024))
     passed_ms = 1e3 * (time.perf_counter() - began)
     timings = [found["0"].dense, *(timing for _, timing in found["0"].curve)]
-    assert len(timings) > 2
+    assert len(timings) >= 2  # dense, and one rank at least
     assert all(timing.runs == 3 and timing.median_ms > 0 for timing in timings)
     assert sum(timing.median_ms for timing in timings) < passed_ms
     assert len(plan.layers) == (found["0"].rank is not None)
