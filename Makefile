@@ -22,7 +22,7 @@ PARENT ?= parent.gguf
 WIKITEXT ?= data/wikitext-2
 CRITERIA := configs/lowrank/resnet18_cifar10_cpu.yaml
 
-.PHONY: demo test test-all nightly lite lite-check cross-check bench bench-lowrank \
+.PHONY: demo test test-gate test-all nightly lite lite-check cross-check bench bench-lowrank \
 	bench-lowrank-accuracy bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 \
 	bench-criteria bench-swiftlearn bench-swiftlearn-sst2 bench-swiftlearn-cifar10 \
 	bench-progressive bench-distillation bench-cleaning bench-cleaning-effect compare \
@@ -37,6 +37,10 @@ demo: .venv/.ready
 
 test: .venv/.ready-dev
 	$(BIN)/python -m pytest $(WORKERS) -m "not slow" --durations=10
+
+# before a merge, behind `make test`: what takes seconds each
+test-gate: .venv/.ready-dev
+	$(BIN)/python -m pytest $(WORKERS) -m gate --durations=40
 
 test-all: .venv/.ready-dev
 	$(BIN)/python -m pytest $(WORKERS)

@@ -8,10 +8,28 @@ from cross_check.cases import CASES, Case
 
 pytest.importorskip("torch", reason="the twins are torch modules: pip install -e '.[cross-check]'")
 
+# whole networks take seconds to compile
+WHOLE = {
+    *(f"vision:{name}" for name in ("resnet", "resnet9", "folded_resnet", "vit", "skipvit")),
+    *(f"language:{name}" for name in ("bert", "gpt2", "truncated_gpt2", "gpt2_classifier")),
+    *(f"language:{name}" for name in ("decoding_gpt2", "llama", "decoding_llama")),
+    *(f"lowrank:{name}" for name in ("resnet", "vit", "merged_resnet")),
+    *(f"clips:{name}" for name in ("eco_lite", "r3d18", "inception_eco_lite")),
+    *(f"small_data:{name}" for name in ("ghost_resnet9", "whitened_resnet9")),
+    *("progressive:member", "distillation:generated"),
+}
+
+
+def _marks(case: Case, mode: str) -> tuple[pytest.MarkDecorator, ...]:
+    if mode not in case.quick:
+        return (pytest.mark.slow,)
+    return (pytest.mark.slow, pytest.mark.gate) if case.cell in WHOLE else ()
+
+
 RUNS = [
     pytest.param(
         *(case, mode, dtype),
-        marks=() if mode in case.quick else pytest.mark.slow,
+        marks=_marks(case, mode),
         id=f"{case.name}-{mode}-{dtype}",
     )
     for case in CASES

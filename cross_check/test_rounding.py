@@ -37,10 +37,14 @@ def worst(resting: bool, seed: int) -> float:
     )
 
 
+@pytest.mark.slow
+@pytest.mark.gate
 def test_rounding_moves_efficientnets_gradients_in_training() -> None:
     assert all(worst(False, seed) > 10 * BOUND for seed in range(3))
 
 
+@pytest.mark.slow
+@pytest.mark.gate
 def test_where_statistics_rest_only_corners_of_relu6_do() -> None:
     # one value of a hundred thousands may lie where rounding decides on which side of a corner
     assert sum(worst(True, seed) < BOUND for seed in range(3)) >= 2

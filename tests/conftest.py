@@ -22,6 +22,13 @@ import mindspore as ms  # noqa: E402  (the environment must be set first)
 ms.set_context(mode=ms.GRAPH_MODE)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave to the gate what takes seconds: `-m "not slow"` is for between two edits."""
+    for item in items:
+        if item.get_closest_marker("gate"):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def _no_gradient_left_open() -> None:
     """Each test begins as a process does; some stop a gradient half-way on purpose."""

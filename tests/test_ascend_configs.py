@@ -139,6 +139,7 @@ def small(name: str, output: Path, files: Path) -> Config:
     return Config(**{**raw, "device": device, "output": str(output)})
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "name", [n if n in QUICK else pytest.param(n, marks=pytest.mark.slow) for n in RUNS]
 )

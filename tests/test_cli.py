@@ -42,6 +42,7 @@ def one_line(error: str) -> str:
     return ours[0]
 
 
+@pytest.mark.gate
 def test_the_whole_job(call, tmp_path):
     config = write_config(tmp_path)
     run = tmp_path / "run"
@@ -120,6 +121,7 @@ def assert_mistakes_about_this_run(call, config, folder):
     assert (code, "config.json: damaged" in one_line(told)) == (2, True)
 
 
+@pytest.mark.gate
 def test_compress_prints_its_layers(call, tmp_path):
     config = write_config(tmp_path)
     code, _, told = call("train", config, "data.train_limit=10")
@@ -172,6 +174,7 @@ def test_bench_ranks_without_a_config_is_a_usage_error(call):
     assert (code, "bench ranks: a config is missing" in one_line(told)) == (2, True)
 
 
+@pytest.mark.gate
 def test_a_budget_out_of_reach_keeps_the_timings(call, tmp_path):
     text = CONFIG.replace("width: 4", "width: 16").replace("batch_size: 64", "batch_size: 4")
     method = "{lowrank: {latency: 0.01, include: [fc, layer4.1.conv2], layers: [conv],"
@@ -265,6 +268,7 @@ def test_import_is_light():
     assert best < 0.3
 
 
+@pytest.mark.gate
 def test_a_run_killed_at_a_random_moment_ends_with_the_same_weights(tmp_path):
     """SIGKILL, again and again, until the job gets through: bit for bit the uninterrupted one."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
@@ -300,6 +304,7 @@ def wait_for_checkpoint(folder: Path, process: subprocess.Popen[bytes]) -> None:
         time.sleep(0.1)
 
 
+@pytest.mark.gate
 def test_a_profile_recorded_by_bench_ranks_drives_the_search(call, tmp_path):
     text = CONFIG.replace("width: 4", "width: 2").replace("batch_size: 64", "batch_size: 4")
     search = "{lowrank: {ratio: 1.2, rank_search: {warmup: 1, runs: 3, floor: 1.0}}}"
@@ -322,6 +327,7 @@ def test_a_profile_recorded_by_bench_ranks_drives_the_search(call, tmp_path):
     assert {choice.dense.median_ms for choice in found.values()} == by_work
 
 
+@pytest.mark.gate
 def test_a_profile_for_mixed_precision_training_is_one_of_half_precision_layers(call, tmp_path):
     text = CONFIG.replace("width: 4", "width: 2").replace("batch_size: 64", "batch_size: 4")
     search = "{lowrank: {rank: 4, include: [fc], rank_search: {warmup: 1, runs: 3, floor: 1.0,"

@@ -93,6 +93,7 @@ def test_the_table_has_every_method_and_only_those():
     assert {name for case in (*PAIRS, *REFUSED) for name in case.methods} == set(METHODS)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("case", EVERY)
 def test_its_network_comes_back_from_weights_and_plan(case, teacher, tmp_path, python_alone):
     experiment = start(case, tmp_path / "run", teacher, device={"mode": "pynative"})

@@ -63,6 +63,7 @@ def test_workers_may_share_a_step_anew_but_not_change_it(tmp_path):
         claim(batch_size=16)
 
 
+@pytest.mark.gate
 def test_skipped_files_are_recorded_and_samples_are_those_scored(tmp_path):
     rng = np.random.default_rng(0)
     for part, count in (("train", 4), ("val", 3)):

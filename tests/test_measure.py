@@ -47,6 +47,7 @@ def test_a_file_that_was_written_is_recorded_though_the_next_one_fails(tmp_path,
     assert recorded == {"mindir": {"file": "dense.mindir"}}
 
 
+@pytest.mark.gate
 def test_pictures_show_one_test_image_a_class_and_what_was_kept_of_it(monkeypatch):
     network, route = routed_vit(lively_vit(in_channels=1))
     digits = data.build(data.DataSettings(name="digits", image_size=16))

@@ -73,6 +73,7 @@ def their_config(member: Path, folder: Path, **block: Any) -> Path:
     return path
 
 
+@pytest.mark.gate
 def test_their_trainer_trains_the_factors_of_a_member(member: Path, tmp_path: Path) -> None:
     from mindformers import MindFormerConfig, Trainer, build_context
 

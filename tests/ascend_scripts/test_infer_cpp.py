@@ -39,6 +39,7 @@ def check_inputs(tmp_path_factory) -> Path:
         pytest.skip(str(error))
 
 
+@pytest.mark.gate
 def test_every_bad_file_is_named_with_its_reason_and_good_ones_are_taken(check_inputs, tmp_path):
     folder = fill(tmp_path / "a folder")
     done = call(check_inputs, "--input", folder, "--shape", "3,4,5")

@@ -16,6 +16,7 @@ TINY = make_size(
 )  # fmt: skip
 
 
+@pytest.mark.gate
 def test_each_variants_step_is_timed_on_its_own_network(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

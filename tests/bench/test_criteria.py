@@ -23,6 +23,7 @@ train: {{epochs: 0}}
 """
 
 
+@pytest.mark.gate
 def test_every_network_is_within_the_same_share_and_a_known_row_is_left_out() -> None:
     pytest.importorskip("tensorly")
     network = models.build("resnet18", stem="cifar", width=8, num_classes=5, in_channels=1)
@@ -60,6 +61,7 @@ def test_agreement_counts_first_choices_and_directions() -> None:
     assert turned == pytest.approx({"agreement": 0.0, "cosine": -1.0})
 
 
+@pytest.mark.gate
 def test_rows_are_saved_taken_up_and_mistakes_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -108,6 +108,7 @@ def test_a_timing_beside_the_rows_gives_the_cost_of_a_step_once_all_is_compiled(
     assert "a step of 32 sentences" in "".join(lines)
 
 
+@pytest.mark.gate
 def test_rows_are_measured_once_and_teachers_kept(tmp_path, monkeypatch, capsys):
     seen = []
 

@@ -30,6 +30,7 @@ def state(nets):
     return [p.asnumpy().copy() for net in nets.values() for p in net.get_parameters()]
 
 
+@pytest.mark.gate
 def test_both_kinds_are_measured_and_nothing_changes(nets):
     nets["dense"].set_train(True)
     nets["small"].set_train(False)
@@ -73,6 +74,7 @@ def test_own_step_is_used(nets):
     assert all(shape == (4, 1, 8, 8) and label < 4 for shape, label in seen)
 
 
+@pytest.mark.gate
 def test_a_language_model_learns_its_next_tokens():
     network = models.build("gpt2", vocab=20, positions=6, dim=8, depth=1, heads=2)
     taken = measure({"gpt2": network}, (2, 6), kinds=["train_step"], warmup=1, runs=2)

@@ -59,6 +59,7 @@ def test_layers_are_described_by_the_shapes_they_meet():
     assert (dense.input, dense.output) == ((3, 32), (3, 5))
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("objective", ["infer", "train"])
 def test_each_candidate_is_timed_and_summarised(objective):
     net = network()
@@ -72,6 +73,7 @@ def test_each_candidate_is_timed_and_summarised(objective):
     np.testing.assert_array_equal(net[0].weight.asnumpy(), before)
 
 
+@pytest.mark.gate
 def test_an_embedding_is_fed_ids():
     net = nn.SequentialCell(nn.Embedding(30, 8))
     layer = find_layers(net)[0]
@@ -120,6 +122,7 @@ def test_the_dtype_is_the_one_that_a_layer_computes_in() -> None:
     assert only(layer_work(net[1], find_layers(net[1]), (2, 4))[""]).dtype == "float16"
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("objective", ["infer", "train"])
 def test_half_precision_layers_are_timed(objective) -> None:
     for cell in (nn.Conv2d(4, 8, 3).to_float(ms.float16), nn.Dense(4, 8, dtype=ms.float16)):

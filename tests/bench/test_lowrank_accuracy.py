@@ -35,6 +35,7 @@ def fake(case: Case, *_: Any) -> dict[str, Any]:
     return {"model": case.model, "seed": case.seed, "variant": case.variant, "note": "fake"}
 
 
+@pytest.mark.gate
 def test_variants_start_from_the_same_dense_weights_and_rows_are_taken_up(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -72,6 +73,7 @@ def test_variants_start_from_the_same_dense_weights_and_rows_are_taken_up(
     assert "basic block" in merging["note"]
 
 
+@pytest.mark.gate
 def test_a_stop_leaves_the_finished_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def stopped(case: Case, *rest: Any) -> dict[str, Any]:
         if case.variant == "vanilla":
@@ -93,6 +95,7 @@ def test_a_stop_leaves_the_finished_rows(tmp_path: Path, monkeypatch: pytest.Mon
     assert str(tmp_path) not in json.dumps(saved)
 
 
+@pytest.mark.gate
 def test_seeds_and_models_may_be_added_but_nothing_else_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +132,7 @@ def test_a_users_mistakes_are_one_line(
         assert part in line
 
 
+@pytest.mark.gate
 def test_an_unwritable_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lowrank_accuracy, "measure", fake)
     output = tmp_path / "rows.json"

@@ -15,6 +15,7 @@ from ms_eff.bench.lowrank_speed_table import lines, met
 SMALL = {"width": 8, "stem": "cifar", "num_classes": 10}
 
 
+@pytest.mark.gate
 def test_a_row_times_both_phases_and_knows_its_bounds() -> None:
     case = Case("resnet18", "x", {"ratio": 2.0}, (0, 0), freeze=True, args=SMALL)
     row = lowrank_speed_row.measure(case, batch=2, size=8, runs=3)

@@ -25,6 +25,7 @@ def test_a_trace_without_kernels_is_named() -> None:
         kernel_ms([], [1.0])
 
 
+@pytest.mark.gate
 def test_kernel_time_is_within_the_wall_clocks_and_nothing_is_printed(capfd) -> None:
     cell = nn.Dense(512, 512).set_train(False)
     inputs = ms.Tensor(np.ones((256, 512), np.float32))

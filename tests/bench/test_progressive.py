@@ -15,6 +15,7 @@ from tests.methods.progressive.conftest import parent
 __all__ = ["parent"]  # the fixture
 
 
+@pytest.mark.gate
 def test_rows_are_measured_once_and_shown(
     parent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

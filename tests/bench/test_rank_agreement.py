@@ -18,6 +18,7 @@ def test_shares_are_over_pairs_and_layers_and_whole_is_not_close_to_decomposed()
     assert found["worst_pair"] == pytest.approx(2 / 3)
 
 
+@pytest.mark.gate
 def test_searches_are_compared_and_recorded(tmp_path, monkeypatch, capsys) -> None:
     asked = ["--model", "resnet18", "--batch", "1", "--size", "32"]
     assert main([*asked, "--one"]) == 0

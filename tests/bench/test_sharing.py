@@ -11,6 +11,7 @@ from ms_eff.models.attention import SHARING, AttentionCore, RepeatingCore, atten
 from ms_eff.models.heads import head_layout
 
 
+@pytest.mark.gate
 def test_both_ways_are_timed_and_weighed() -> None:
     found = sharing.measure("GQKVA-2.3", batch=1, tokens=3, runs=2)
     for kind in ("forward", "gradient"):

@@ -35,6 +35,7 @@ def test_runs_of_a_seed_differ_in_the_variant_only():
     assert [method[0]["spatiotemporal"] for method in methods] == list(ROWS.values())
 
 
+@pytest.mark.gate
 def test_finished_rows_are_taken_up(tmp_path, monkeypatch):
     asked = []
 

@@ -11,6 +11,7 @@ from ms_eff.bench.timers import Comparison
 from tests.tolerances import FP32
 
 
+@pytest.mark.gate
 def test_both_sides_compute_the_same_and_are_timed() -> None:
     pytest.importorskip("torch")
     pytest.importorskip("transformers")

@@ -77,6 +77,7 @@ def test_rows_hold_what_the_runs_found(tmp_path: Path, monkeypatch: pytest.Monke
         assert 0 < row["epoch_seconds"] < row["seconds"] < row["wall_seconds"]
 
 
+@pytest.mark.gate
 def test_a_stop_leaves_the_finished_rows_and_the_command_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,6 +12,7 @@ from ms_eff.bench.vit_accuracy_sizes import KIND, SIZES
 from ms_eff.bench.vit_accuracy_timing import main, timed
 
 
+@pytest.mark.gate
 def test_each_measured_variants_step_is_timed_and_written_beside_the_rows(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -31,6 +32,7 @@ def test_each_measured_variants_step_is_timed_and_written_beside_the_rows(
     assert "none.json" in capsys.readouterr().err
 
 
+@pytest.mark.gate
 def test_pictures_in_colour_need_no_files_to_be_timed() -> None:
     size = changed_size(SIZES["quick"], {"dim": 12, "batch_size": 2})
     assert timed(size, "cifar10", 1, ["dense (MHA)"])["dense (MHA)"]["runs"] == 1

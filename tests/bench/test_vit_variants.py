@@ -16,6 +16,7 @@ from ms_eff.bench.vit_variants_table import lines, met
 SMALL = {"image_size": 8, "patch_size": 2, "dim": 12, "depth": 2, "heads": 6, "num_classes": 10}
 
 
+@pytest.mark.gate
 def test_a_row_knows_what_its_macs_promise() -> None:
     case = Case("skipvit", "1 block", {"score_block": 0, "merge_block": 2})
     row = vit_variants_row.measure(case, Size("vit", SMALL, 2), runs=2)
@@ -29,6 +30,7 @@ def test_a_row_knows_what_its_macs_promise() -> None:
     json.dumps(row)
 
 
+@pytest.mark.gate
 def test_a_rival_is_measured_and_stands_in_the_table_of_skipping() -> None:
     case = Case("tome", "ToMe, 3 tokens a block", {"merged": 3})
     row = vit_variants_row.measure(case, Size("vit", SMALL, 2), runs=1)

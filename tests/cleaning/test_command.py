@@ -73,6 +73,7 @@ def test_help_shows_an_example(call):
         assert part in said
 
 
+@pytest.mark.gate
 def test_ctrl_c_says_how_to_go_on_and_the_same_command_does(tmp_path):
     """A text that comes slowly enough to be stopped in: fresh is left out of what to call."""
     data = b"".join(b"%d words stand in this line\n" % n for n in range(200_000))

@@ -207,6 +207,7 @@ def test_two_at_once_are_refused(job, tmp_path):
         call(fresh=True)
 
 
+@pytest.mark.gate
 def test_sigkill_again_and_again(tmp_path):
     """Until it gets through; the workers of a killed process end by themselves."""
     data = b"".join(random_text(seed) for seed in range(20))

@@ -41,6 +41,7 @@ def trained(call, folder: Path, *overrides: str) -> dict:
     return stages
 
 
+@pytest.mark.gate
 def test_class_folders_with_damaged_files_are_trained_on_and_counted(call, tmp_path):
     broken = ("train/left/1.mp4", "val/right/0.avi")
     class_folders(tmp_path / "videos", train=2, test=2, broken=broken)

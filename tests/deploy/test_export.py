@@ -74,6 +74,7 @@ def names(folder):
     return sorted(entry.name for entry in folder.iterdir())
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("dynamic_batch", [False, True])
 @pytest.mark.parametrize("format", ["mindir", "onnx"])
 @pytest.mark.parametrize("method", ["dense", "lowrank"])

@@ -20,6 +20,7 @@ def _norms(network: nn.Cell) -> int:
     )
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("kind", ["dense", "decomposed", "merged"])
 def test_all_norms_of_a_resnet_are_folded_and_the_function_stays(kind, tmp_path) -> None:
     network = randomise(ResNet(Bottleneck, (1, 1, 1, 1), num_classes=5, width=8, stem="imagenet"))
@@ -62,6 +63,7 @@ class Twice(nn.Cell):
         return self.norm(y) + y
 
 
+@pytest.mark.gate
 def test_what_can_be_folded_is_and_the_rest_stays() -> None:
     plain = [nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3)]
     network = randomise(nn.SequentialCell(*plain, Twice(), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))

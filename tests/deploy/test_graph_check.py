@@ -68,6 +68,7 @@ def test_nothing_stops_an_ordinary_network(tmp_path, name):
     assert sum(row.count for row in report.operators) >= 5
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("name", ["net.mindir", "net.onnx"])
 def test_3d_convolutions_stop_and_their_4d_form_does_not(tmp_path, name):
     network = lively(OneBlock())

@@ -14,6 +14,7 @@ from ms_eff.errors import DataError
 from tests.deploy.test_export import SHAPE, ConvNet
 
 
+@pytest.mark.gate
 def test_both_formats_of_a_network_are_read_alike(tmp_path):
     graphs = {}
     for name in ("net.mindir", "net.onnx"):

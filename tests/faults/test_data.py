@@ -109,6 +109,7 @@ def dense_net(inputs=64, seed=0):
     return net
 
 
+@pytest.mark.gate
 def test_a_picture_that_vanishes_in_an_epoch_is_named_and_the_run_goes_on_when_it_is_back(
     pictures, tmp_path, monkeypatch
 ):

@@ -77,6 +77,7 @@ def refused(call, folder, text, *overrides):
     assert [p.name for p in folder.iterdir()] == ["job.yaml"]
 
 
+@pytest.mark.gate
 @given(st.sampled_from(CONFIGS).flatmap(changed))
 def test_configs_with_a_mistake_somewhere(call, tmp_path, monkeypatch, config):
     monkeypatch.chdir(tmp_path)

@@ -39,6 +39,7 @@ def test_a_folder_is_another_process_s_until_that_is_gone(tmp_path):
             pass
 
 
+@pytest.mark.gate
 def test_a_clock_that_goes_backwards_changes_nothing(tmp_path, monkeypatch):
     plain = trainer(tmp_path / "plain", dense_net(), epochs=2)
     plain.fit()

@@ -79,6 +79,7 @@ class Call:
             time.sleep(0.1)
 
 
+@pytest.mark.gate
 def test_a_killed_worker_ends_the_job_and_the_printed_command_goes_on(tmp_path):
     call = Call(tmp_path, epochs=100)
     job = call.start("--nproc", 2)

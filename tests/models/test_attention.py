@@ -84,6 +84,7 @@ def test_causal_mask_hides_what_comes_later(kind, groups) -> None:
     assert (np.triu(weights.asnumpy(), 1) == 0).all()
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(("kind", "groups"), [("gqa", 3), ("mkva", None), ("gqkva", (2, 3))])
 def test_copies_compute_what_broadcasting_does(kind, groups) -> None:
     layout = head_layout(kind, HEADS, groups)

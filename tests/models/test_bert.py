@@ -53,6 +53,7 @@ def twin(tmp_path_factory):
     return theirs, path, ours.set_train(False)
 
 
+@pytest.mark.gate
 def test_logits_and_gradients_equal_those_of_transformers(twin):
     theirs, path, ours = twin
     x, labels = tokens(), np.array([0, 1, 2, 0, 1], np.int32)
@@ -84,6 +85,7 @@ def test_logits_and_gradients_equal_those_of_transformers(twin):
         np.testing.assert_allclose(by_name[name], gradient, atol=FP32, err_msg=name)
 
 
+@pytest.mark.gate
 def test_hidden_states_are_those_of_transformers_and_word_vectors_may_come_from_outside(twin):
     theirs, _, ours = twin
     x = tokens()
@@ -116,6 +118,7 @@ class _Inside(nn.Cell):
         return logits, hidden, self.network.from_embedded(words, x)
 
 
+@pytest.mark.gate
 def test_padding_changes_nothing(twin):
     ours = twin[2]
     x = tokens(batch=4, length=6)
@@ -125,6 +128,7 @@ def test_padding_changes_nothing(twin):
     np.testing.assert_allclose(ours(Tensor(wide)).asnumpy(), ours(Tensor(x)).asnumpy(), atol=1e-5)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("prefix", ["bert.", "", "0.auto_model."])
 def test_a_bare_encoder_loads_and_its_head_is_new(twin, tmp_path, prefix):
     arrays = {k: v for k, v in load_file(twin[1]).items() if k.startswith("bert.")}

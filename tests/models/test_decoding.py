@@ -35,6 +35,7 @@ def _llama() -> Llama:
     return llama(seed=1, **sizes, context=24, tied=True)
 
 
+@pytest.mark.gate
 def test_the_cache_gives_what_the_whole_forward_does(network: Llama | GPT2) -> None:
     prompt = [3, 14, 15]
     decoder = Decoder(network, length=12)
@@ -64,6 +65,7 @@ def test_logits_behind_the_cache_are_those_of_the_forward(network: Llama | GPT2)
         ms.set_context(mode=with_pynative)
 
 
+@pytest.mark.gate
 def test_gpt2_goes_on_as_transformers_does(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     theirs = save_hf_gpt2(tmp_path, n_layer=1)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from mindspore import Tensor
 
 from ms_eff.models.dropout import Dropout, Masks
@@ -17,6 +18,7 @@ def test_a_share_is_dropped_and_the_mean_stays():
     assert 0.3 < (first != second).mean() < 0.55  # 2 * 0.3 * 0.7 = 0.42 of independent masks
 
 
+@pytest.mark.gate
 def test_draws_go_on_from_where_the_counter_stands():
     x = Tensor(np.ones((4, 64), np.float32))
     layer, other = (Dropout(Masks(64, 0.5, 0)).set_train(True) for _ in range(2))
@@ -25,6 +27,7 @@ def test_draws_go_on_from_where_the_counter_stands():
     np.testing.assert_array_equal(layer(x).asnumpy(), other(x).asnumpy())
 
 
+@pytest.mark.gate
 def test_layers_of_a_network_drop_differently_and_inference_drops_nothing():
     masks = Masks(64, 0.5, 0)
     layers = [Dropout(masks).set_train(True) for _ in range(2)]

@@ -46,6 +46,7 @@ def test_maps_have_the_paper_s_sizes(published):
     assert round(4 * macs / 1e9, 1) == 35.6  # of 16 frames
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("variant", "millions"), [("conv3d", 33.7), ("add", 16.3), ("cat", 32.2), ("r2plus1d", 33.7)]
 )
@@ -55,6 +56,7 @@ def test_parameters_are_the_paper_s(published, variant, millions):
     assert round(found / 1e6, 1) == millions
 
 
+@pytest.mark.gate
 def test_frames_may_be_folded_already_and_any_batch_is_taken():
     network = models.build("eco_lite_small", frames=4, image_size=8, width=6).set_train(False)
     rng = np.random.default_rng(0)
@@ -118,6 +120,7 @@ def test_wrong_sizes_are_named():
         models.build("eco_lite_small", front_weights="x.pth")
 
 
+@pytest.mark.gate
 def test_front_is_exported_without_3d_pooling(tmp_path):
     """MindSpore's padded average pool is a 3D one; both forms give the same."""
     block = InceptionA(np.random.default_rng(0), 6, 4)

@@ -15,6 +15,7 @@ def test_parameters_are_the_published_count() -> None:
     assert sum(p.size for p in network.trainable_params()) == 4_652_008
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("side", [64, 57])
 def test_forward_equals_the_torch_twin_from_its_weight_file(side, tmp_path) -> None:
     torch = pytest.importorskip("torch")

@@ -79,6 +79,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
     return folder / "tiny.gguf", model
 
 
+@pytest.mark.gate
 def test_logits_equal_those_of_transformers(written: tuple[Path, Any]) -> None:
     path, reference = written
     ids = some_ids()

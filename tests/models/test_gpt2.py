@@ -72,6 +72,7 @@ def check_gradients(own, theirs, holder, path):
         np.testing.assert_allclose(by_name[name], gradient, atol=FP32, err_msg=name)
 
 
+@pytest.mark.gate
 def test_logits_and_gradients_equal_those_of_transformers(twin, tmp_path):
     theirs, _, ours = twin
     x = ids_of()
@@ -162,6 +163,7 @@ def classifiers(tmp_path_factory):
     return theirs.eval(), ours.set_train(False)
 
 
+@pytest.mark.gate
 def test_the_classifier_equals_transformers(classifiers, tmp_path):
     theirs, ours = classifiers
     x, labels = tokens(), np.array([0, 1, 2, 0, 1], np.int32)
@@ -186,6 +188,7 @@ def test_a_classifier_takes_a_language_models_file(twin):
     np.testing.assert_array_equal(ours.head.weight.asnumpy(), head)
 
 
+@pytest.mark.gate
 def test_it_exports_at_a_fixed_length(twin, tmp_path):
     done = export(twin[2], tmp_path / "gpt2.mindir", (InputSpec((2, T), "ids", "int32", 60),))
     assert done.difference.max_abs <= EXPORT
@@ -223,6 +226,7 @@ def test_attention_can_be_grouped():
     assert tuple(grouped(Tensor(ids_of())).shape) == (3, T, 60)
 
 
+@pytest.mark.gate
 def test_dropout_acts_in_training_alone():
     network = GPT2(**{**SIZES, "depth": 1}, dropout=0.5)
     x = Tensor(ids_of())

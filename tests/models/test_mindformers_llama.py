@@ -29,6 +29,7 @@ def _logs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("mindformers")
 
 
+@pytest.mark.gate
 def test_a_member_gives_the_same_logits_there() -> None:
     network = llama(seed=2, **SIZES, context=8, tied=True)
     for parameter in network.get_parameters():

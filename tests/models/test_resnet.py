@@ -21,6 +21,7 @@ PARAMETERS = {
 }
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameter_count_is_torchvisions(name: str) -> None:
     network = models.build(name)
@@ -51,6 +52,7 @@ def test_forward_equals_the_plain_torch_twin(stem, block, side, tmp_path) -> Non
     _compare(torch, cell, twin, _images((2, 1, side, side)))
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("name", ["resnet18", "resnet50"])
 def test_forward_equals_transformers(name, tmp_path) -> None:
     torch = pytest.importorskip("torch")
@@ -89,6 +91,7 @@ def small() -> nn.Cell:
     return models.build("resnet18", width=8, num_classes=10, stem="imagenet")
 
 
+@pytest.mark.gate
 def test_onnx_export_keeps_the_outputs(small, tmp_path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     images = _images((2, 3, 32, 32))
@@ -113,6 +116,7 @@ def test_graph_and_pynative_agree(small) -> None:
     np.testing.assert_allclose(compiled, eager, rtol=FP32, atol=FP32)
 
 
+@pytest.mark.gate
 def test_it_learns_to_tell_two_images_apart() -> None:
     network = models.build("resnet18", width=4, num_classes=2, stem="cifar").set_train()
     optimizer = nn.Momentum(network.trainable_params(), 0.05, 0.9)

@@ -57,6 +57,7 @@ def test_dirac_convolutions_pass_their_input_on() -> None:
     assert network.prep.conv.weight.asnumpy().all()  # colours are not features
 
 
+@pytest.mark.gate
 def test_the_competition_form_is_exported(tmp_path) -> None:
     network = models.build("resnet9", width=2, form="competition")
     for format in ("mindir", "onnx"):

@@ -61,6 +61,7 @@ class _Gradients(nn.Cell):
         return self.gradient(images, cotangent)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("twin_name", "library", "args"),
     [
@@ -156,6 +157,7 @@ def test_bad_arguments_are_named(args, message) -> None:
         models.build("vit", **{**SMALL, **args})
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("format", ["mindir", "onnx"])
 def test_exported_file_gives_the_same_logits_at_any_batch_size(format, tmp_path) -> None:
     if format == "onnx":
@@ -167,6 +169,7 @@ def test_exported_file_gives_the_same_logits_at_any_batch_size(format, tmp_path)
     assert not network.blocks[0].mlp.act.cdf.portable
 
 
+@pytest.mark.gate
 def test_half_precision_follows_single_precision() -> None:
     # what training on Ascend runs in by default; the patches that skip are the same in both
     settings = SkipViTSettings(score_block=0, merge_block=2, score="random")

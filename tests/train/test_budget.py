@@ -184,6 +184,7 @@ class Ticks:
 OPTIONS = {"epochs": 100, "time_budget": 0.6, "ema": 0.9, "eval_every": 3}
 
 
+@pytest.mark.gate
 def test_a_run_ends_with_its_budget_in_one_call_or_in_two(tmp_path, monkeypatch):
     monkeypatch.setattr(trainer_module, "Budget", partial(Budget, clock=Ticks()))
     whole = trainer(tmp_path / "whole", **OPTIONS)

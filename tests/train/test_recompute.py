@@ -43,6 +43,7 @@ def net() -> nn.Cell:
     return randomise(nn.SequentialCell(ends[0], nn.SequentialCell(blocks), *ends[1:]))
 
 
+@pytest.mark.gate
 def test_weights_and_statistics_are_those_of_plain_training(tmp_path):
     """The running statistics too: they must not move twice."""
     found = []

@@ -44,6 +44,7 @@ def uninterrupted(tmp_path_factory) -> dict[str, np.ndarray]:
     return job.taking_up(ALONE, tmp_path_factory.mktemp("whole"), "whole")
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("case", ["sgd", "adamw"])
 def test_two_workers_equal_one(two, tmp_path, case):
     assert_alike(two / f"{case}-2.npz", job.CASES[case](ALONE, tmp_path))
@@ -57,6 +58,7 @@ def test_a_signal_to_one_worker_stops_all_after_the_same_step(two):
     assert kept == [str(found["saved"])]  # one, of rank 0
 
 
+@pytest.mark.gate
 def test_one_worker_goes_on_where_two_stopped(two, uninterrupted):
     found = job.taking_up(ALONE, two, "by_several")
     for name, array in uninterrupted.items():

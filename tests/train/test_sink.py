@@ -29,6 +29,7 @@ def test_the_cpu_has_no_queue_and_that_is_said(tmp_path):
         trainer(tmp_path, sink=True).fit()
 
 
+@pytest.mark.gate
 def test_sinking_takes_the_same_steps(tmp_path, monkeypatch):
     plain = trainer(tmp_path / "plain", epochs=2)
     plain.fit()
@@ -44,6 +45,7 @@ def test_sinking_takes_the_same_steps(tmp_path, monkeypatch):
         assert np.array_equal(array, weights(sunk.model)[name]), name
 
 
+@pytest.mark.gate
 def test_a_stop_comes_between_two_calls_of_the_device(tmp_path, monkeypatch):
     """Within a call the device is steps ahead of the host: what is saved must be of one moment."""
     stand_in.made, calls = [], []

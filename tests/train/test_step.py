@@ -71,6 +71,7 @@ def test_average_follows_its_recursion(every):
     np.testing.assert_allclose(average.arrays()["ema.weight"], expected, atol=LAYER)
 
 
+@pytest.mark.gate
 def test_scaled_step_equals_the_plain_one():
     settings = TrainSettings(optimizer="momentum", lr=0.5, schedule="constant")
     net, step, state, _ = make(settings)
@@ -83,6 +84,7 @@ def test_scaled_step_equals_the_plain_one():
     np.testing.assert_allclose(first[0].asnumpy(), second[0].asnumpy(), atol=LAYER)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
 def test_filling_is_not_learned_from(smoothing):
     settings = TrainSettings(optimizer="sgd", lr=0.5, schedule="constant", weight_decay=0.0)
@@ -126,6 +128,7 @@ def test_transforms_act_on_the_decayed_gradient():
     np.testing.assert_allclose(net.weight.asnumpy(), W - (g - g.mean()), atol=LAYER)
 
 
+@pytest.mark.gate
 def test_two_phases_share_moments_and_freeze_bitwise():
     settings = TrainSettings(optimizer="momentum", lr=0.1, schedule="constant")
     net, step, state, _ = make(settings)

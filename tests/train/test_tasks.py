@@ -34,6 +34,7 @@ def next_token_losses(logits: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return log_sum - chosen
 
 
+@pytest.mark.gate
 def test_the_language_loss_is_that_of_the_next_token() -> None:
     ids = IDS[:20].reshape(4, 5)
     logits = RNG.standard_normal((4, 5, 7)).astype(np.float32)
@@ -64,6 +65,7 @@ def test_the_last_position_gets_no_gradient() -> None:
     assert np.abs(grads[:, :-1]).min() > 0
 
 
+@pytest.mark.gate
 def test_perplexity_counts_every_window_once() -> None:
     """The last batch is filled up; the score is that of the text in windows."""
     split, network = BlockSplit(IDS, 6), Bigrams(TABLE)

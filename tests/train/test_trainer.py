@@ -69,6 +69,7 @@ class Watcher(Method):
         self.seen = state["seen"].copy()
 
 
+@pytest.mark.gate
 def test_training_lowers_the_loss_and_records_each_epoch(tmp_path):
     run = trainer(tmp_path)
     rows = run.fit()
@@ -79,6 +80,7 @@ def test_training_lowers_the_loss_and_records_each_epoch(tmp_path):
     assert "accuracy" in said(run)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("settings", [{"ema": 0.9, "optimizer": "adamw"}, {"clip_norm": 1.0}])
 def test_a_stopped_run_resumes_to_the_same_weights_bit_for_bit(tmp_path, settings):
     whole = trainer(tmp_path / "whole", **settings)
@@ -97,6 +99,7 @@ def test_a_stopped_run_resumes_to_the_same_weights_bit_for_bit(tmp_path, setting
         assert one["accuracy"] == two["accuracy"]
 
 
+@pytest.mark.gate
 def test_ctrl_c_saves_and_exits_with_130(tmp_path):
     stopping = StopAt(Section())
     stopping.number = signal.SIGINT
@@ -107,6 +110,7 @@ def test_ctrl_c_saves_and_exits_with_130(tmp_path):
     assert checkpoint.read(stop.value.saved).state["step"] == 8
 
 
+@pytest.mark.gate
 def test_a_signal_in_the_last_epoch_is_not_lost(tmp_path):
     stopping = StopAt(Section())
     plain = trainer(tmp_path / "whole")
@@ -120,6 +124,7 @@ def test_a_signal_in_the_last_epoch_is_not_lost(tmp_path):
     assert_same(weights(plain.model), weights(resumed.model))
 
 
+@pytest.mark.gate
 def test_a_finished_run_is_taken_as_it_is(tmp_path):
     first = trainer(tmp_path)
     first.fit()
@@ -129,6 +134,7 @@ def test_a_finished_run_is_taken_as_it_is(tmp_path):
     assert not again.compiled
 
 
+@pytest.mark.gate
 def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
     runs = [trainer(tmp_path / str(i), feed=small_feed(seed), epochs=1) for i, seed in
             enumerate((0, 0, 1))]  # fmt: skip
@@ -139,6 +145,7 @@ def test_same_seed_same_weights_other_seed_other_weights(tmp_path):
     assert not np.array_equal(first["4.weight"], other["4.weight"])
 
 
+@pytest.mark.gate
 def test_hooks_are_called_and_their_state_is_kept(tmp_path):
     method = Watcher()
     run = trainer(tmp_path, methods=[method])
@@ -152,6 +159,7 @@ def test_hooks_are_called_and_their_state_is_kept(tmp_path):
     assert np.array_equal(other.seen, method.seen)
 
 
+@pytest.mark.gate
 def test_only_the_last_and_the_best_checkpoints_stay(tmp_path):
     run = trainer(tmp_path, epochs=5, keep=1, save_every_steps=2)
     run.fit()
@@ -160,6 +168,7 @@ def test_only_the_last_and_the_best_checkpoints_stay(tmp_path):
     assert run.progress.best_merit == best
 
 
+@pytest.mark.gate
 def test_divergence_names_the_step_and_the_last_good_checkpoint(tmp_path):
     class Poison(Method):
         name = "poison"
@@ -176,6 +185,7 @@ def test_divergence_names_the_step_and_the_last_good_checkpoint(tmp_path):
     assert run.store.steps() == [6]
 
 
+@pytest.mark.gate
 def test_a_damaged_last_checkpoint_is_named_and_the_one_before_is_used(tmp_path):
     run = trainer(tmp_path)
     run.fit()
@@ -187,6 +197,7 @@ def test_a_damaged_last_checkpoint_is_named_and_the_one_before_is_used(tmp_path)
     assert_same(weights(run.model), weights(again.model))
 
 
+@pytest.mark.gate
 def test_no_space_leaves_the_older_checkpoints_and_nothing_half_written(tmp_path, monkeypatch):
     run = trainer(tmp_path)
 

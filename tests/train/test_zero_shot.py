@@ -22,6 +22,7 @@ def tokenizer() -> object:
     return made
 
 
+@pytest.mark.gate
 def test_likelihoods_are_those_of_the_continuation(tokenizer: object) -> None:
     table = np.random.default_rng(0).standard_normal((7, 7)).astype(np.float32)
     logp = table - np.log(np.exp(table).sum(1, keepdims=True))

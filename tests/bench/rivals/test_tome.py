@@ -51,6 +51,7 @@ def test_the_matching_is_that_of_numpy_token_by_token(tokens: int, merged: int) 
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.gate
 def test_a_block_is_attention_by_size_then_averages_by_size() -> None:
     network = lively_vit(heads=2)
     block, x = network.blocks[0], network.tokens(ms.Tensor(images()))
@@ -72,6 +73,7 @@ def test_a_block_is_attention_by_size_then_averages_by_size() -> None:
     np.testing.assert_allclose(found.asnumpy(), expected, rtol=FP32, atol=FP32)
 
 
+@pytest.mark.gate
 def test_merging_tokens_that_are_the_same_changes_nothing() -> None:
     network = lively_vit()
     one, two = network.blocks[0], network.blocks[1]
@@ -84,6 +86,7 @@ def test_merging_tokens_that_are_the_same_changes_nothing() -> None:
     np.testing.assert_allclose(found.asnumpy(), expected, rtol=FP32, atol=LAYER)
 
 
+@pytest.mark.gate
 def test_a_network_keeps_its_weights_and_its_work_is_the_one_that_is_planned() -> None:
     network = lively_vit()
     changed = merge_tokens(network, 3)
@@ -108,6 +111,7 @@ def test_the_work_is_as_close_to_skipping_as_any_rate_makes_it() -> None:
     assert min(gaps, key=gaps.get) == equal_work(64, 6, 96, 3, 0.55)
 
 
+@pytest.mark.gate
 def test_gradients_agree_between_graph_and_pynative() -> None:
     network = merge_tokens(lively_vit(heads=2, depth=2), 3)
     x = ms.Tensor(images())

@@ -121,6 +121,7 @@ def test_straight_through_equals_torchs_detached_sum():
     np.testing.assert_array_equal(rows, table[drawn])
 
 
+@pytest.mark.gate
 def test_words_that_are_not_masked_stay_bit_for_bit(pair):
     student, teacher = pair
     filler = _filler()
@@ -140,6 +141,7 @@ def test_words_that_are_not_masked_stay_bit_for_bit(pair):
     assert (filler(ids, tokens)[1].asnumpy() != drawn.asnumpy()).any()
 
 
+@pytest.mark.gate
 def test_a_generator_step_climbs_the_disagreement_and_changes_nothing_else(pair):
     student, teacher = pair
     filler = _filler()
@@ -165,6 +167,7 @@ def test_a_generator_step_climbs_the_disagreement_and_changes_nothing_else(pair)
     assert first == pytest.approx(-wanted, abs=LAYER)  # what it minimises is -D
 
 
+@pytest.mark.gate
 def test_the_students_loss_is_the_sum_of_three_thirds(pair):
     student, teacher = pair
     student.set_train(False)

@@ -75,6 +75,7 @@ def _stopped_and_resumed(make, tmp_path, whole, at, again):
     return fresh
 
 
+@pytest.mark.gate
 def test_a_student_comes_to_agree_with_its_teacher_and_keeps_nothing_of_it(place, tmp_path):
     taught = method(teacher=str(place / "vit"), weights=(0.0, 1.0, 0.0))
     run = _pictures(tmp_path, taught, epochs=12, lr=5e-3, eval_every=12)
@@ -86,6 +87,7 @@ def test_a_student_comes_to_agree_with_its_teacher_and_keeps_nothing_of_it(place
     assert taught.report["kind"] == "vanilla"
 
 
+@pytest.mark.gate
 def test_a_run_is_not_gone_on_with_by_another_teacher(tmp_path):
     """The settings name a folder; what lies there may be another network than it was."""
     folder = tmp_path / "teacher"
@@ -106,6 +108,7 @@ def test_a_run_is_not_gone_on_with_by_another_teacher(tmp_path):
     assert resumed.progress.step == 2
 
 
+@pytest.mark.gate
 def test_annealing_has_two_graphs_the_second_without_a_teacher_and_resumes(place, tmp_path):
     def again():
         return method("annealing", teacher=str(place / "vit"), max_temperature=2)
@@ -219,6 +222,7 @@ def test_mate_trains_its_generator_in_rounds_with_two_graphs(mate_run):
     assert not any("generator" in name for name in arrays.weights)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "form", [pytest.param("layerwise", marks=pytest.mark.slow), "concatenated"]
 )

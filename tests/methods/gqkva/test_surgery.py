@@ -59,6 +59,7 @@ def test_macs_fall_with_the_qkv_layer_alone(small) -> None:
     assert before - after == 2 * 5 * 24 * (4 * 4)  # blocks, tokens, in, 4 heads of 4 channels
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(("kind", "groups"), [("gqa", 2), ("gqkva", (2, 3))])
 def test_network_equals_the_plain_one_with_repeated_projections(small, kind, groups) -> None:
     grouped, _, report = convert_attention(small, kind, groups)

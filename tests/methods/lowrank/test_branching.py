@@ -34,6 +34,7 @@ def sliced(conv: nn.Conv2d, inputs: slice, outputs: slice) -> nn.Conv2d:
     return made
 
 
+@pytest.mark.gate
 def test_the_grouped_form_is_the_sum_of_its_branches() -> None:
     conv, parts = layer(), 3
     full, _, _ = apply_lowrank(conv, ranks={"": [6, 9]})
@@ -71,6 +72,7 @@ def test_a_budget_counts_the_groups(key: str) -> None:
     assert dense - now == saved
 
 
+@pytest.mark.gate
 def test_plan_and_weights_rebuild_and_export(tmp_path: Path) -> None:
     def build(seed: int) -> nn.Cell:
         convs = nn.Conv2d(3, 12, 3, pad_mode="same"), nn.Conv2d(12, 12, 3, pad_mode="same")

@@ -70,6 +70,7 @@ def test_loss_is_eckart_youngs(shape: tuple[int, int]) -> None:
         assert excess_loss(W, rank) <= 1 + 1e-6
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("n", [64, 256, 512])
 def test_loss_is_eckart_youngs_for_rank_deficient_matrices(n: int) -> None:
     true_rank = n // 3

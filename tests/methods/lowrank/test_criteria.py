@@ -211,6 +211,7 @@ class Digits(nn.Cell):
         return self.out(self.hidden(x.reshape(x.shape[0], -1)))
 
 
+@pytest.mark.gate
 def test_two_sided_keeps_more_accuracy_than_weight_at_the_same_size() -> None:
     from sklearn.datasets import load_digits
 

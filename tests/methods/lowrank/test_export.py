@@ -27,6 +27,7 @@ class Words(nn.Cell):
         return self.head(self.table(ids).mean(1))
 
 
+@pytest.mark.gate
 @FORMATS
 def test_a_low_rank_vit(format, tmp_path) -> None:
     size = {"image_size": 16, "patch_size": 8, "dim": 24, "depth": 1, "heads": 3}

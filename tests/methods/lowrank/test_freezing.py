@@ -86,6 +86,7 @@ def recorded(
     return job, steps, trainable
 
 
+@pytest.mark.gate
 @MODES
 def test_sequential_phases_are_still_and_together_train_everything(tmp_path, optimizer) -> None:
     job, steps, trainable = recorded(tmp_path, {"kind": "sequential"}, 4, **optimizer)
@@ -96,6 +97,7 @@ def test_sequential_phases_are_still_and_together_train_everything(tmp_path, opt
     assert all(len(step.compile_cache) == 1 for step in job.compiled.values())
 
 
+@pytest.mark.gate
 @MODES
 def test_static_freezing_never_moves_the_outer_factors(tmp_path, optimizer) -> None:
     job, steps, trainable = recorded(tmp_path, {"kind": "static"}, 2, **optimizer)
@@ -108,6 +110,7 @@ def test_static_freezing_never_moves_the_outer_factors(tmp_path, optimizer) -> N
     assert not any(slots[name].any() for name in frozen)
 
 
+@pytest.mark.gate
 def test_the_average_goes_on_towards_resting_factors(tmp_path) -> None:
     class Averages(LowRank):
         def on_epoch_end(self, event):
@@ -126,6 +129,7 @@ def test_the_average_goes_on_towards_resting_factors(tmp_path) -> None:
         np.testing.assert_allclose(after, weight + 0.5**6 * (before - weight), atol=LAYER)
 
 
+@pytest.mark.gate
 def test_a_stopped_run_resumes_bit_for_bit_in_the_second_phase(tmp_path) -> None:
     options = {"epochs": 3, "optimizer": "adamw"}
     method, network = lowrank(kind="sequential")

@@ -19,6 +19,7 @@ from tests.models.gpt2s import save_hf_gpt2
 from tests.models.llamas import save_hf, some_ids
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("save", [save_hf, save_hf_gpt2], ids=["llama", "gpt2"])
 def test_they_equal_those_of_pynative_mode(save: Callable[[Path], object], tmp_path: Path) -> None:
     save(tmp_path)

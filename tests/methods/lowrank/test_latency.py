@@ -147,6 +147,7 @@ def test_ranks_of_a_budget_are_aligned_and_make_the_layer_smaller() -> None:
     assert 192 * ranks[0] + 9 * ranks[0] ** 2 < 9 * 64 * 128
 
 
+@pytest.mark.gate
 def test_by_the_model_and_by_the_wall_clock_a_network_comes_out() -> None:
     search = {"timer": "model", "device": "ascend310"}
     net = ms_eff.build_model("resnet18", stem="cifar", width=64, num_classes=10)

@@ -80,6 +80,7 @@ def test_parameters_are_the_papers(name: str, params: int | None, change: float)
     assert (block.conv1.has_bias, block.conv2.has_bias, block.conv3.has_bias) == (True, False, True)
 
 
+@pytest.mark.gate
 def test_without_biases_the_function_is_the_same() -> None:
     network = small()
     randomise(network)
@@ -170,6 +171,7 @@ def test_norms_that_gather_no_statistics_keep_theirs() -> None:
     assert changed == {"gathers.moving_mean", "gathers.moving_variance"}
 
 
+@pytest.mark.gate
 def test_plan_and_weights_rebuild_it_bit_for_bit(tmp_path: Path) -> None:
     batches = [images(8, 3, 8, 8, seed=s).asnumpy() for s in range(3)]
     context = ModelContext((8, 3, 8, 8), lambda: iter([(b, np.zeros(8)) for b in batches]))

@@ -68,6 +68,7 @@ def test_experts_are_left_alone(linear: Any) -> None:
     assert layer.reason == "it holds 2 experts; only plain layers are decomposed"
 
 
+@pytest.mark.gate
 def test_a_llama_keeps_its_logits_at_full_rank(linear: Any) -> None:
     mindformers = pytest.importorskip("mindformers")
     types = ("compute_dtype", "layernorm_compute_type", "softmax_compute_type", "rotary_dtype")

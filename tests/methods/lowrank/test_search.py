@@ -75,6 +75,7 @@ def test_unequal_modes_start_at_no_more_weights():
     assert 48 * r + 9 * r * r <= wanted < 48 * (r + 1) + 9 * (r + 1) ** 2
 
 
+@pytest.mark.gate
 def test_the_model_timer_gives_a_plan_that_the_method_carries_out():
     settings = make_settings(
         {"ratio": 2.0, "rank_search": {"timer": "model", "device": "ascend310"}}

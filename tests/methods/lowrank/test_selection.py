@@ -82,6 +82,7 @@ def test_by_the_wall_clock_the_result_is_measured_and_consistent():
         assert found.measured_ms < found.dense_ms
 
 
+@pytest.mark.gate
 def test_a_config_targets_and_the_report_says_why() -> None:
     net = nn.SequentialCell(nn.Dense(256, 256), nn.Dense(256, 10))
     wishes = {

@@ -176,6 +176,7 @@ def test_flags_types_and_frozenness_follow_the_layer() -> None:
     assert not compressed.last.bias.parallel_optimizer
 
 
+@pytest.mark.gate
 def test_saved_weights_and_plan_give_the_same_logits_bit_for_bit(tmp_path: Path) -> None:
     def build(seed: int) -> nn.Cell:
         return models.build("resnet18", width=8, stem="cifar", num_classes=10, seed=seed)

@@ -85,6 +85,7 @@ def test_what_is_there_is_kept_and_ratios_may_grow(
         Family(family_config(parent, output, True, method={"allocation": "uniform"}), console=QUIET)
 
 
+@pytest.mark.gate
 def test_a_second_pass_goes_by_what_the_first_one_made(
     made: tuple[Path, list[Any]], parent: Path, tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_second_pass_goes_by_what_the_first_one_made(
         assert not np.allclose(product, before.array(f"{name}.weight"), atol=1e-3)
 
 
+@pytest.mark.gate
 def test_the_command_makes_a_plain_family(parent: Path, tmp_path: Path) -> None:
     import yaml
 
@@ -139,6 +141,7 @@ def test_the_command_makes_a_plain_family(parent: Path, tmp_path: Path) -> None:
     assert row["samples"][0].startswith("w1 w2w")
 
 
+@pytest.mark.gate
 def test_prefill_is_exported_with_equal_logits(
     made: tuple[Path, list[Any]], tmp_path: Path
 ) -> None:

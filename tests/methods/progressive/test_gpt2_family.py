@@ -76,6 +76,7 @@ def test_files_have_the_names_and_layouts_of_hugging_face(
     assert set(member.names()) == expected
 
 
+@pytest.mark.gate
 def test_a_merged_member_is_a_model_that_transformers_reads(family: Family, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers")
     torch = pytest.importorskip("torch")

@@ -29,6 +29,7 @@ def trained(
     return Family(family_config(parent, output, method=method, **more), console=QUIET)
 
 
+@pytest.mark.gate
 def test_training_helps_and_steps_fall(parent: Path, tmp_path: Path) -> None:
     family = trained(parent, tmp_path, "w1_only")
     rows = family.run()

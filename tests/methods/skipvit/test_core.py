@@ -13,6 +13,7 @@ from ms_eff.methods.skipvit import Route, SkipViTSettings, apply_skipvit, ideal_
 GAINS = {1: 4.90, 2: 10.31, 3: 16.30, 6: 38.94}
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("m", [3, 6])
 def test_counted_macs_give_the_gain_of_the_table(m) -> None:
     network = models.build("vit_small_patch16")

@@ -27,6 +27,7 @@ def _run(folder, network, *methods, **options):
     return trainer(folder, network, methods, small_feed(**FEED), **options)
 
 
+@pytest.mark.gate
 def test_two_phases_are_compiled_once_each(tmp_path) -> None:
     method = _method(warmup=0.5)
     job = _run(tmp_path, _changed(method, depth=2), method, epochs=2)

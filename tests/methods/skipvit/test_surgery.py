@@ -27,6 +27,7 @@ def routed(network) -> nn.Cell:
     return routed_vit(network)[0]
 
 
+@pytest.mark.gate
 def test_logits_equal_a_twin_that_takes_the_blocks_one_by_one(network, routed) -> None:
     # in NumPy but for the blocks themselves: every choice is made here anew
     x = network.tokens(ms.Tensor(images()))
@@ -80,6 +81,7 @@ def test_split_is_a_partition_and_merging_restores_it_bit_for_bit(routed, portab
     np.testing.assert_array_equal(merged, y)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("settings", [{"drop": 0.0}, {"inference": "dense"}])
 def test_nothing_dropped_is_the_plain_network(network, settings) -> None:
     same, _ = routed_vit(network, **settings)
@@ -88,6 +90,7 @@ def test_nothing_dropped_is_the_plain_network(network, settings) -> None:
     np.testing.assert_allclose(same.set_train(False)(x).asnumpy(), expected, atol=LAYER)
 
 
+@pytest.mark.gate
 def test_warm_up_view_shares_the_weights_and_drops_nothing(network, routed) -> None:
     dense = without_skipping(routed, routed)
     pairs = zip(dense.get_parameters(), routed.get_parameters(), strict=True)
@@ -111,6 +114,7 @@ class _Touch(nn.Cell):
         return ops.reduce_sum(ops.square(logits))
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("merge_block", [3, 4])
 def test_dropped_patches_reach_the_head_only_if_they_are_merged_before_the_end(merge_block) -> None:
     # all blocks before the split score only: block 0 mixes every token, so it is silenced
@@ -142,6 +146,7 @@ def test_composes_with_grouped_attention_in_either_order(network, kind, groups) 
     assert names[0] == names[1] == [p.name for p in network.get_parameters()]
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("format", ["mindir", "onnx"])
 def test_exported_file_gives_the_same_logits(routed, format, tmp_path) -> None:
     if format == "onnx":
@@ -151,6 +156,7 @@ def test_exported_file_gives_the_same_logits(routed, format, tmp_path) -> None:
     assert not routed.blocks.portable
 
 
+@pytest.mark.gate
 def test_random_scores_differ_by_step_and_come_back_with_the_counter() -> None:
     network, _ = routed_vit(score="random")
     again = rebuild(lively_vit(), routed_vit(score="random")[1])

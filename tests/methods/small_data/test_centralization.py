@@ -46,6 +46,7 @@ def test_vectors_and_for_conv_dense_layers_are_untouched() -> None:
     np.testing.assert_array_equal(*both)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("sharp", [pytest.param(False, marks=pytest.mark.slow), True])
 def test_decay_is_centralised_too_and_so_is_the_gradient_of_sam(sharp) -> None:
     images, labels = batch()

@@ -22,6 +22,7 @@ def _ghost(network=None, splits: int = 4):
     return method, method.change_model(network or small_net(), ModelContext((8, 1, 8, 8)))
 
 
+@pytest.mark.gate
 def test_each_part_is_normalised_by_itself_and_statistics_are_their_mean() -> None:
     _, ghost = _ghost(nn.SequentialCell(nn.BatchNorm2d(4, momentum=0.9)))
     found = ghost.set_train(True)(Tensor(X)).asnumpy()
@@ -38,6 +39,7 @@ def test_each_part_is_normalised_by_itself_and_statistics_are_their_mean() -> No
     )
 
 
+@pytest.mark.gate
 def test_one_part_is_the_plain_normalisation_in_a_whole_step() -> None:
     images, labels = batch()
     plain = small_net()
@@ -49,6 +51,7 @@ def test_one_part_is_the_plain_normalisation_in_a_whole_step() -> None:
         np.testing.assert_allclose(found[name], array, atol=LAYER, err_msg=name)
 
 
+@pytest.mark.gate
 def test_inference_is_the_plain_normalisation_and_folds_away() -> None:
     method, ghost = _ghost()
     images, labels = batch()

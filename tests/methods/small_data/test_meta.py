@@ -72,6 +72,7 @@ def test_without_adaptation_it_is_the_sum_of_the_query_gradients() -> None:
     np.testing.assert_allclose(_gradient(inner_lr=0.0), expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.gate
 def test_a_loss_scale_does_not_reach_the_adaptation() -> None:
     plain = _gradient(order="second", inner_lr=0.1)
     scaled = _gradient(LossScale(1024.0, dynamic=False), order="second", inner_lr=0.1)
@@ -87,6 +88,7 @@ def test_each_part_has_its_share_of_every_class_and_no_sample_twice() -> None:
     assert counts.min() >= 1
 
 
+@pytest.mark.gate
 def test_statistics_come_from_the_unadapted_weights() -> None:
     images, labels = batch(16)
     net = small_net()
@@ -106,6 +108,7 @@ def test_statistics_come_from_the_unadapted_weights() -> None:
     np.testing.assert_allclose(after["1.moving_mean"], expected, atol=LAYER)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("order", [pytest.param("first", marks=pytest.mark.slow), "second"])
 def test_gradients_equal_a_slow_reference_on_a_network(order) -> None:
     images, labels = (a.asnumpy() for a in batch(16))

@@ -61,6 +61,7 @@ def test_every_kth_step_is_sharp_and_the_others_are_plain() -> None:
     assert int(other.counter.asnumpy()) == 4
 
 
+@pytest.mark.gate
 def test_rho_zero_is_the_plain_step_and_statistics_move_once() -> None:
     images, labels = batch()
     nets = [small_net() for _ in range(3)]
@@ -77,6 +78,7 @@ def test_rho_zero_is_the_plain_step_and_statistics_move_once() -> None:
     assert not np.array_equal(plain["1.moving_mean"], np.zeros(4))
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("every", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_gradient_of_a_network_equals_two_passes_by_hand(every) -> None:
     images, labels = batch()

@@ -30,6 +30,7 @@ class Snapshots(ProgressiveFreezing):
         self.__dict__.setdefault("seen", []).append(weights(event.model))
 
 
+@pytest.mark.gate
 def test_layers_rest_from_their_share_of_training_on(tmp_path) -> None:
     method = Snapshots(ProgressiveFreezingSettings(layers={"0": 0.5}))
     job = trainer(tmp_path, methods=[method], epochs=4, lr=0.05)
@@ -65,6 +66,7 @@ def test_a_smaller_image_has_the_means_of_its_areas(side) -> None:
     np.testing.assert_allclose(small.asnumpy(), expected, atol=LAYER)
 
 
+@pytest.mark.gate
 def test_small_images_come_first(tmp_path) -> None:
     # the network takes any size
     net = small_net()

@@ -62,6 +62,7 @@ def test_the_filters_work_as_their_formula_and_count_as_a_convolution() -> None:
     assert method.report["patches"] == 12 * 31 * 31
 
 
+@pytest.mark.gate
 def test_a_step_moves_everything_but_the_filters() -> None:
     _, network = _whitened()
     before = {p.name: p.asnumpy().copy() for p in network.get_parameters()}
@@ -72,6 +73,7 @@ def test_a_step_moves_everything_but_the_filters() -> None:
     assert still == {"prep.conv.whiten.filters"} | scales
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("patch", [2, 3])
 def test_the_filters_are_exported(tmp_path, patch) -> None:
     filters = RNG.standard_normal((3 * patch**2, 3, patch, patch), dtype=np.float32)

@@ -60,6 +60,7 @@ def onnx_ranks(
             yield from ((arguments["op_name"], len(shape)) for shape in output.values())
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("variant", "aligned"), [*CASES, *(pytest.param(*c, marks=pytest.mark.slow) for c in SLOW)]
 )
@@ -82,6 +83,7 @@ FREE = [("r2plus1d", False), ("tsm", False)]  # serial, and frames that are shif
 SLOW_FREE = [case for case in (*CASES, *SLOW) if case not in FREE and case != ("add", False)]
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("variant", "aligned"),
     [*FREE, *(pytest.param(*c, marks=pytest.mark.slow) for c in (*SLOW_FREE, ("conv3d", False)))],
@@ -118,6 +120,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("name", "variant"),
     [("eco_lite_small", "add"), *(pytest.param(*c, marks=pytest.mark.slow) for c in NETWORKS)],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mindspore as ms
 import numpy as np
+import pytest
 from mindspore import nn
 
 from ms_eff.data import DataSettings, build
@@ -42,6 +43,7 @@ class Loss(nn.Cell):
         return self.forward(clips, labels)[0]
 
 
+@pytest.mark.gate
 def test_order_of_frames_takes_the_temporal_branch():
     assert accuracy_of("spatial") < 0.62
     assert accuracy_of("add") > 0.8

@@ -45,6 +45,7 @@ def close(found: np.ndarray, expected: np.ndarray) -> bool:
     return bool(np.abs(found - expected).max() <= FP32 * max(1.0, np.abs(expected).max()))
 
 
+@pytest.mark.gate
 def test_add_of_a_factored_network_is_the_same_function(network):
     # norms and shortcuts included; aligned, since the paper's stride reads other pixels
     changed, _, report = apply_spatiotemporal(network, "add", aligned=True)
@@ -131,6 +132,7 @@ def test_a_network_of_5d_tensors_stays_one():
     assert np.array_equal(predicted(plain, x), expected)  # the given network stays as it is
 
 
+@pytest.mark.gate
 def test_rebuilt_network_takes_the_weights(network, tmp_path):
     for variant in ("cat", "r2plus1d"):
         changed, plan, _ = apply_spatiotemporal(network, variant, fresh_seed=3)
@@ -151,6 +153,7 @@ def test_new_weights_follow_the_seed(network):
     assert {r.weights for r in apply_spatiotemporal(network, "add", fresh_seed=1)[2]} == {"new"}
 
 
+@pytest.mark.gate
 def test_gradients_reach_every_weight():
     for variant in ("add", "p3d_b"):
         changed, _, _ = apply_spatiotemporal(lively(OneBlock()), variant, fresh_seed=1)

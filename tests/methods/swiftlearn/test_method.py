@@ -99,6 +99,7 @@ def test_subsets_change_from_epoch_to_epoch_or_stay(runs, policy, different):
     assert len({tuple(np.flatnonzero(counts[epoch])) for epoch in (2, 3)}) == different
 
 
+@pytest.mark.gate
 def test_same_seed_same_subsets_and_weights_other_seed_other_subsets(runs, tmp_path):
     method = _method(policy="random_fresh")
     job, seen = _run(tmp_path, method)
@@ -110,6 +111,7 @@ def test_same_seed_same_subsets_and_weights_other_seed_other_subsets(runs, tmp_p
     assert method.subset(2, np.arange(N)).tolist() != np.flatnonzero(counts[2]).tolist()
 
 
+@pytest.mark.gate
 def test_the_subset_is_that_of_the_logits_seen_in_training(tmp_path):
     class Logits(StopAt):
         at = -1
@@ -133,6 +135,7 @@ def test_the_subset_is_that_of_the_logits_seen_in_training(tmp_path):
     assert "logits" not in method.state()  # nothing will be compared with them
 
 
+@pytest.mark.gate
 def test_samples_left_over_by_whole_batches_are_measured_by_a_forward(tmp_path):
     method = _method()
     feed = small_feed(train_size=45, drop_last=True, augment="none")
@@ -181,6 +184,7 @@ def test_a_dropped_sample_that_moves_most_comes_back_at_the_next_reevaluation_on
     assert method._trained == passes.trained
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("policy", "settings", "at"),
     [pytest.param("sample", {"reevaluate_every": 1, "selection": "sample"}, 9,

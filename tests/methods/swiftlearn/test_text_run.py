@@ -44,6 +44,7 @@ def _config(folder, output, **changes):
     return Config(output=output, methods=({"swiftlearn": METHOD},), **{**blocks, **changes})
 
 
+@pytest.mark.gate
 def test_a_run_on_text_learns_and_its_report_shows_sentences(folder, tmp_path):
     one = _data(folder, buckets=(16,))  # one compilation
     config = _config(folder, tmp_path, train=LONGER, data=one)

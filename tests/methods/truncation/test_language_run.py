@@ -53,6 +53,7 @@ def _config(folder, output, **changes):
     return Config(output=output, **{**blocks, **changes})
 
 
+@pytest.mark.gate
 def test_a_language_model_is_trained_cut_and_tuned(folder, tmp_path):
     said = Console(file=io.StringIO(), width=200)
     experiment = Experiment(_config(folder, tmp_path), "test", said)

@@ -60,6 +60,7 @@ def test_an_unknown_rule_is_named_with_the_nearest():
         TruncationSettings(keep=2, rule="pseudo_unifrm")
 
 
+@pytest.mark.gate
 def test_compress_says_which_blocks_stay_and_what_waits_for_training(tmp_path):
     job = _job(tmp_path / "run", CUT, {"distillation": {"kind": "vanilla"}})
     results = job.compress()

@@ -82,6 +82,7 @@ def test_chosen_blocks_are_copied_whole_and_the_rest_stays(kind) -> None:
         np.testing.assert_array_equal(value, before[key])
 
 
+@pytest.mark.gate
 def test_it_computes_what_the_chosen_blocks_do() -> None:
     network, _, ids = network_of("gpt2")
     student, plan, _ = truncate_layers(network, None, [0, 1, 3])
@@ -89,6 +90,7 @@ def test_it_computes_what_the_chosen_blocks_do() -> None:
     np.testing.assert_allclose(student(ids).asnumpy(), expected, atol=LAYER)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("kind", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
 def test_keeping_all_reproduces_the_teacher_exactly(kind) -> None:
     network, _, x = network_of(kind)
@@ -118,6 +120,7 @@ def test_a_truncated_gpt2_is_a_shallower_gpt2_to_others(tmp_path) -> None:
         np.testing.assert_array_equal(arrays(again)[name], value)
 
 
+@pytest.mark.gate
 def test_gradients_flow_into_the_copies() -> None:
     student, _, _ = truncate_layers(network_of("gpt2")[0], 2)
 
