@@ -252,7 +252,6 @@ _COMPRESSION = (
         # each weight's own steps correct its moments: a set may begin later than another
         {"optimizer": "adamw", "lr": 0.003, "eps": 1e-4},
         network="lowrank:vit",
-        quick=("graph",),
     ),
     Recipe(
         "branched Tucker",

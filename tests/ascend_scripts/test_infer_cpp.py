@@ -59,6 +59,7 @@ OWN = ("--input", "--mean", "--std", "--on-bad-file", "--help", "--inptu", "x") 
 SHAPED = ["--input", "in", "--shape", "3,4,5"]
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -82,6 +83,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(check_inputs, tmp_path, words, me
     assert done.stdout == ""
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_stops_between_two_files(check_inputs, tmp_path, number, code):
     for index in range(500):  # more lines than a pipe holds, so that it waits for a reader
@@ -96,6 +98,7 @@ def test_a_signal_stops_between_two_files(check_inputs, tmp_path, number, code):
     assert 0 < told.count(": good") < 500
 
 
+@pytest.mark.gate
 def test_types_of_the_network_decide_what_is_good(check_inputs, tmp_path):
     folder = tmp_path / "in"
     folder.mkdir()

@@ -155,6 +155,7 @@ def test_a_signal_leaves_no_csv(two_samples, tmp_path, monkeypatch, capsys, numb
     assert not list(tmp_path.glob("*.partial"))
 
 
+@pytest.mark.gate
 def test_a_free_batch_axis_takes_the_batch_that_is_asked_for(tmp_path, capsys):
     path = export(ConvNet(), tmp_path / "net.mindir", (2, *SHAPE), dynamic_batch=True).path
     folder = fill(tmp_path / "in", good=5)
@@ -194,6 +195,7 @@ def test_bytes_of_clips_are_normalised_along_their_channels(tmp_path):
         samples.read_sample(str(tmp_path / "large.npy"), (2, 3), "float16", [0.0], [1.0])
 
 
+@pytest.mark.gate
 def test_a_pipe_is_no_sample_and_any_file_name_comes_into_the_csv(tmp_path):
     folder = fill(tmp_path / "in", good=0)
     for name in BAD:

@@ -37,6 +37,7 @@ def test_every_recipe_is_a_valid_config_with_the_budget_and_the_data_of_the_pape
     assert {f"resnet9_cifar10_5k_{name}" for name in RECIPES} < {p.stem for p in CONFIGS.iterdir()}
 
 
+@pytest.mark.gate
 def test_rows_are_saved_and_taken_up(tmp_path, monkeypatch) -> None:
     done = []
 

@@ -192,6 +192,7 @@ def test_missing_operator_is_named_with_its_remedy(tmp_path):
     assert names(tmp_path) == []
 
 
+@pytest.mark.gate
 def test_shape_taken_from_the_batch_is_named_for_onnx(tmp_path):
     with pytest.raises(ExportError, match=r"no operator Shape; use nn\.Flatten"):
         export(FromShape(), tmp_path / "net.onnx", (4, 3, 2), dynamic_batch=True)
@@ -242,6 +243,7 @@ def test_wrong_argument_is_named(net, tmp_path, arguments, message):
     assert names(tmp_path) == []
 
 
+@pytest.mark.gate
 def test_large_mindir_is_split_and_moved_whole(net, tmp_path, monkeypatch):
     monkeypatch.setattr(ms.train.serialization, "TOTAL_SAVE", 0)
     for _ in range(2):  # the second one replaces the first's folder of weights

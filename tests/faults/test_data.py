@@ -56,6 +56,7 @@ def with_nan(feed, step):
     return dataclasses.replace(feed, data=dataclasses.replace(feed.data, train=train))
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("precision", ["O0", "O2"])
 def test_a_nan_in_the_data_is_named_and_nothing_of_it_is_saved(tmp_path, precision):
     """Under a loss scale too: its step is skipped, but the running statistics are spoilt."""
@@ -72,6 +73,7 @@ def test_a_nan_in_the_data_is_named_and_nothing_of_it_is_saved(tmp_path, precisi
     assert all(np.isfinite(array).all() for array in saved.weights.values())
 
 
+@pytest.mark.gate
 def test_what_a_network_hides_of_a_nan_is_found_before_it_is_saved(tmp_path):
     """ReLU may make zero of it: the loss stays finite and the statistics do not."""
     run = trainer(tmp_path, feed=with_nan(small_feed(), 3), save_every_steps=1)

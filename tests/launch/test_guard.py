@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from ms_eff.launch.guard import started_at
 from tests.launch.test_supervise import SCRIPT, TRAIN, WAIT, alive, job
 from tests.launching import ROOT
@@ -59,6 +61,7 @@ def test_workers_save_and_end_and_the_scheduler_too(tmp_path):
         assert f"saved by {rank}" in (tmp_path / "logs" / f"rank_{rank}.log").read_text()
 
 
+@pytest.mark.gate
 def test_one_that_cannot_save_is_killed_after_the_grace_with_what_it_started(tmp_path):
     deaf = "signal.signal(signal.SIGTERM, signal.SIG_IGN)\n"
     child = "import subprocess; child = subprocess.Popen(['sleep', '600'])\n"

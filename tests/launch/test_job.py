@@ -121,6 +121,7 @@ def test_a_family_of_language_models_is_compressed():
     assert job.arguments[0] == "compress"
 
 
+@pytest.mark.gate
 def test_a_mistake_on_one_host_is_told_to_the_others(call, tmp_path):
     """They would wait for it until --timeout."""
     hosts = ("--nproc", 4, "--nnodes", 2, "--node-rank", 1, "--master-addr", "10.0.0.1")

@@ -165,6 +165,7 @@ def test_one_that_does_not_save_in_time_is_said(tmp_path, capfd):
     )
 
 
+@pytest.mark.gate
 def test_another_host_that_gives_up_ends_this_one(tmp_path, capfd):
     (tmp_path / ".failed-host-1.txt").write_text("of an earlier job")
     hosts = {"nnodes": 2, "node_rank": 0, "nproc": 1}
@@ -291,6 +292,7 @@ def test_a_job_under_nohup_outlives_its_terminal(tmp_path, capfd):
     assert "stopped by SIGINT; resume with" in capfd.readouterr().err
 
 
+@pytest.mark.gate
 def test_a_job_goes_on_when_nobody_reads_what_it_says(tmp_path):
     code = (
         "import sys; from pathlib import Path; from ms_eff.launch.supervise import Supervisor; "

@@ -49,6 +49,7 @@ def test_the_cache_gives_what_the_whole_forward_does(network: Llama | GPT2) -> N
     assert drawn == decoder.generate(prompt, 9, temperature=2.0, seed=5) != found
 
 
+@pytest.mark.gate
 def test_logits_behind_the_cache_are_those_of_the_forward(network: Llama | GPT2) -> None:
     ids = np.array([[5, 9, 2, 7, 1, 8]], np.int32)
     with_pynative = ms.get_context("mode")

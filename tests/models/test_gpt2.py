@@ -102,6 +102,7 @@ class Parts(nn.Cell):
         return logits, hidden, self.network.from_embedded(embedded, inputs)
 
 
+@pytest.mark.gate
 def test_hidden_states_are_those_of_transformers(twin):
     theirs, _, ours = twin
     x = ids_of()
@@ -115,6 +116,7 @@ def test_hidden_states_are_those_of_transformers(twin):
     assert tuple(ours.token_table.shape) == (60, 24)
 
 
+@pytest.mark.gate
 def test_a_token_sees_nothing_that_comes_later(twin):
     x = ids_of()
     other = x.copy()
@@ -220,6 +222,7 @@ def test_the_published_sizes_have_the_published_numbers(dim, depth, heads, param
     assert GPT2Shape.from_hf(shape.to_hf()) == shape
 
 
+@pytest.mark.gate
 def test_attention_can_be_grouped():
     grouped, _, report = convert_attention(GPT2(**{**SIZES, "depth": 1}), "mqa")
     assert report[0].cell == "blocks.0.attn"

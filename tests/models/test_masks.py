@@ -77,6 +77,7 @@ def lively() -> dict[bool, nn.Cell]:
     return stacks
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("causal", [False, True], ids=["bert", "gpt"])
 @pytest.mark.parametrize(("kind", "groups"), KINDS)
 def test_converted_stack_equals_torch(lively, causal, kind, groups) -> None:

@@ -16,6 +16,7 @@ from tests.models.llamas import logits_of, save_hf, some_ids
 from tests.tolerances import FP32
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     "changes",
     [
@@ -34,6 +35,7 @@ def test_logits_equal_those_of_transformers(tmp_path: Path, changes: dict[str, o
     assert network.shape.params == sum(p.numel() for p in reference.parameters())
 
 
+@pytest.mark.gate
 def test_a_sharded_gpt2_is_read_by_the_same_reader(tmp_path: Path) -> None:
     reference = save_hf_gpt2(tmp_path, shards="8KB")
     assert len(list(tmp_path.glob("*.safetensors"))) > 2

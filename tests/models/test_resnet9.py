@@ -38,6 +38,7 @@ def test_other_sizes_fit_too(side) -> None:
     assert network.set_train(False)(ms.Tensor(images)).shape == (3, 7)
 
 
+@pytest.mark.gate
 def test_logits_are_in_proportion_to_their_scale() -> None:
     images = ms.Tensor(np.random.default_rng(0).standard_normal((2, 3, 8, 8), dtype=np.float32))
     logits = [

@@ -26,6 +26,7 @@ PARAMETERS = {
 SMALL = {"image_size": 8, "patch_size": 4, "dim": 16, "depth": 2, "heads": 2, "num_classes": 5}
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameter_count_is_timms(name: str) -> None:
     network = models.build(name)

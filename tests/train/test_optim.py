@@ -114,6 +114,7 @@ def test_biases_have_a_rate_and_a_decay_of_their_own():
         np.testing.assert_allclose(found[name], array, atol=LAYER)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("optimizer", ["momentum", "adamw"])
 def test_a_restart_equals_a_new_optimiser_and_the_rates_go_on(optimizer):
     settings = TrainSettings(optimizer=optimizer, lr=0.05, schedule="linear")

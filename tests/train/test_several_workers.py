@@ -50,6 +50,7 @@ def test_two_workers_equal_one(two, tmp_path, case):
     assert_alike(two / f"{case}-2.npz", job.CASES[case](ALONE, tmp_path))
 
 
+@pytest.mark.gate
 def test_a_signal_to_one_worker_stops_all_after_the_same_step(two):
     found = np.load(two / "stopped-2.npz")
     assert int(found["code"]) == 143
@@ -65,16 +66,19 @@ def test_one_worker_goes_on_where_two_stopped(two, uninterrupted):
         np.testing.assert_allclose(found[name], array, atol=CLOSE, rtol=CLOSE, err_msg=name)
 
 
+@pytest.mark.gate
 def test_two_workers_go_on_where_one_stopped(two, uninterrupted):
     assert_alike(two / "taken_up-2.npz", uninterrupted)
 
 
+@pytest.mark.gate
 def test_hosts_that_share_no_disk_are_refused(two):
     said = str(np.load(two / "apart-2.npz")["said"])
     assert f"found checkpoints of steps [{job.STOP_AT}, 0]" in said
     assert "a disk that all hosts share" in said
 
 
+@pytest.mark.gate
 def test_a_step_of_another_size_is_not_gone_on_with(two, monkeypatch):
     monkeypatch.setattr(job, "TOGETHER", 4)
     with pytest.raises(CheckpointError, match=r"8 samples a step.*global_batch_size=8"):

@@ -42,6 +42,7 @@ def pair(kind, channels=3):
     return plain, cell
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("kind", "shape"), [(nn.BatchNorm2d, (6, 3, 4, 5)), (nn.BatchNorm1d, (6, 3))]
 )

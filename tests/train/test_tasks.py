@@ -47,6 +47,7 @@ def test_the_language_loss_is_that_of_the_next_token() -> None:
     assert float(found.asnumpy()) == pytest.approx(losses[:2].mean(), rel=LAYER)
 
 
+@pytest.mark.gate
 def test_smoothing_mixes_in_the_mean_over_the_vocabulary() -> None:
     ids = IDS[:20].reshape(4, 5)
     logits = RNG.standard_normal((4, 5, 7)).astype(np.float32)

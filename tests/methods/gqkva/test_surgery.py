@@ -135,6 +135,7 @@ def test_what_cannot_be_grouped_is_named(small) -> None:
         rebuild(small, GroupPlan("mqa", None, ("blocks.5.attn",)))
 
 
+@pytest.mark.gate
 def test_grouped_attention_decomposes(small) -> None:
     grouped, _, _ = convert_attention(small, "gqa", 2)
     decomposed, plan, _ = apply_lowrank(grouped, rank=2)

@@ -63,6 +63,7 @@ def test_break_even_rank_is_the_last_that_saves() -> None:
         assert rank * (C + S) < C * S <= (rank + 1) * (C + S)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("shape", [(64, 64), (64, 256), (256, 64), (1024, 512), (1024, 1024)])
 def test_loss_is_eckart_youngs(shape: tuple[int, int]) -> None:
     W = np.random.default_rng(2).standard_normal(shape)

@@ -30,6 +30,7 @@ def correlated(*shape: int) -> Array:
     return (rng.standard_normal(shape) @ mix).astype(np.float32)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("channels", [False, True])
 def test_activation_keeps_more_of_the_output_than_weight(channels: bool) -> None:
     x = correlated(32, 24)

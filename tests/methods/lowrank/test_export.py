@@ -38,6 +38,7 @@ def test_a_low_rank_vit(format, tmp_path) -> None:
     assert done.difference.within(EXPORT)
 
 
+@pytest.mark.gate
 @FORMATS
 def test_a_low_rank_embedding(format, tmp_path) -> None:
     network, plan, _ = ms_eff.apply_lowrank(randomise(Words()), rank=6, layers=["embedding"])

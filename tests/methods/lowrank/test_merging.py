@@ -62,6 +62,7 @@ def test_without_norms_and_relus_at_the_joints_it_is_the_chain_of_five(stride: i
     np.testing.assert_allclose(found, expected, atol=FP32, rtol=FP32)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("name", "params", "change"),
     [("resnet50", 12_398_856, -51.49), ("resnet101", None, -56.40), ("resnet152", None, -58.11)],

@@ -197,6 +197,7 @@ def test_mistakes_are_named():
         ms_eff.search_ranks(net, plan="p.json", input_shape=(1, 32))
 
 
+@pytest.mark.gate
 def test_the_profiler_times_layers_too() -> None:
     """No order of the times is asked for: three runs on a busy machine do not tell one."""
     net = nn.SequentialCell(nn.Dense(1024, 1024))

@@ -38,6 +38,7 @@ def made(parent: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, 
     return output, rows
 
 
+@pytest.mark.gate
 def test_members_are_as_small_as_asked_for(made: tuple[Path, list[Any]]) -> None:
     output, rows = made
     dense = rows[0]["block_params"]
@@ -60,6 +61,7 @@ def test_members_are_as_small_as_asked_for(made: tuple[Path, list[Any]]) -> None
     assert rows[0]["perplexity"] < rows[2]["perplexity"]
 
 
+@pytest.mark.gate
 def test_a_merged_member_is_a_model_that_transformers_reads(
     made: tuple[Path, list[Any]], tmp_path: Path, parent: Path
 ) -> None:
@@ -73,6 +75,7 @@ def test_a_merged_member_is_a_model_that_transformers_reads(
         write_merged(parent, tmp_path)
 
 
+@pytest.mark.gate
 def test_what_is_there_is_kept_and_ratios_may_grow(
     made: tuple[Path, list[Any]], parent: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

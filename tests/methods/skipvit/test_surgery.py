@@ -65,6 +65,7 @@ class _Halves(nn.Cell):
         return y, order, few, rest, self.blocks.merged(few, rest, order)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("portable", [False, True])
 def test_split_is_a_partition_and_merging_restores_it_bit_for_bit(routed, portable) -> None:
     routed.blocks.portable = portable
@@ -131,6 +132,7 @@ def test_dropped_patches_reach_the_head_only_if_they_are_merged_before_the_end(m
         assert (sizes > 1e-6).all() if merge_block == 3 else (sizes == 0).all()
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(
     ("kind", "groups"),
     [("mqa", None), ("gqa", 3), ("mkva", None), ("gkva", 2), ("gqkva", (2, 3))],

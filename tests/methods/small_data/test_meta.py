@@ -47,6 +47,7 @@ def _gradient(scale: LossScale | None = None, **settings) -> np.ndarray:
     return W - problem.w.asnumpy()
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize(("order", "steps"), [("first", 1), ("second", 1), ("second", 3)])
 def test_gradients_are_those_of_the_closed_form(order, steps) -> None:
     lr = 0.1

@@ -94,6 +94,7 @@ def test_the_gradient_of_a_network_equals_two_passes_by_hand(every) -> None:
         np.testing.assert_allclose(start[name] - after[name], grad, atol=LAYER, err_msg=name)
 
 
+@pytest.mark.gate
 @pytest.mark.parametrize("every", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_weights_come_back_bit_for_bit(every) -> None:
     images, labels = batch()

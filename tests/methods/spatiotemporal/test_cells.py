@@ -49,6 +49,7 @@ def convolved(x: np.ndarray, weight: np.ndarray, stride: tuple[int, int, int] = 
     return out
 
 
+@pytest.mark.gate
 def test_shapes_are_those_of_the_paper():
     x = folded(clips(2, 6, (16, 28, 28)))
     add = cell("add", ConvShape(6, 8), 16)
@@ -164,6 +165,7 @@ def test_tsm_reads_an_eighth_of_the_channels_from_either_neighbour():
     np.testing.assert_allclose(unfolded(tsm(folded(x)), 2), expected, atol=LAYER)
 
 
+@pytest.mark.gate
 def test_serial_variants_equal_two_3d_convolutions():
     x = clips(1, 3, (4, 6, 6))
     for variant in ("r2plus1d", "p3d_a", "p3d_c", "rank1"):

@@ -140,6 +140,7 @@ def test_whole_networks_hold_no_5d_tensor_behind_their_input(name, variant, tmp_
     assert {kind for kind, rank in found if rank > 4} == set()
 
 
+@pytest.mark.gate
 def test_walk_finds_the_5d_tensors_of_a_3d_convolution(tmp_path):
     done = export(tiny("conv3d", False), tmp_path / "n.mindir", SHAPE)
     assert max(rank for _, rank in mindir_ranks(done.path)) == 5

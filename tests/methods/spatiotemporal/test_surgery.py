@@ -142,6 +142,7 @@ def test_rebuilt_network_takes_the_weights(network, tmp_path):
         np.testing.assert_array_equal(predicted(again, clips()), predicted(changed, clips()))
 
 
+@pytest.mark.gate
 def test_new_weights_follow_the_seed(network):
     one, two, other = (
         apply_spatiotemporal(network, "add", fresh_seed=seed)[0] for seed in (1, 1, 2)

@@ -213,6 +213,7 @@ def test_a_stopped_run_resumes_bit_for_bit(runs, tmp_path, policy, settings, at)
     assert {k: v for k, v in own.items() if k != "selection_seconds"} == other
 
 
+@pytest.mark.gate
 def test_weighted_gradients_are_those_of_the_weighted_loss():
     net = nn.Dense(4, 3, weight_init="normal")
     rng = np.random.default_rng(0)
