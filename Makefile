@@ -40,7 +40,7 @@ test: .venv/.ready-dev
 
 # before a merge, behind `make test`: what takes seconds each
 test-gate: .venv/.ready-dev
-	$(BIN)/python -m pytest $(WORKERS) -m gate --durations=40
+	$(BIN)/python -m pytest $(WORKERS) -m "gate and not nightly" --durations=40
 
 test-all: .venv/.ready-dev
 	$(BIN)/python -m pytest $(WORKERS)

@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -23,10 +24,13 @@ ms.set_context(mode=ms.GRAPH_MODE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave to the gate what takes seconds: `-m "not slow"` is for between two edits."""
+    """Leave to the gate what takes seconds, and to the night its parameters that are slow anyway.
+
+    `-m "not slow"` is for between two edits.
+    """
     for item in items:
-        if item.get_closest_marker("gate"):
-            item.add_marker(pytest.mark.slow)
+        if Path(__file__).parent in item.path.parents and item.get_closest_marker("gate"):
+            item.add_marker("nightly" if item.get_closest_marker("slow") else "slow")
 
 
 @pytest.fixture(autouse=True)
