@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import mindspore as ms
@@ -14,10 +12,10 @@ from mindspore import ParameterTuple, Tensor, nn
 from cross_check.bundle import Record
 from cross_check.case import Case, Inputs, Twin
 from cross_check.cells import build
+from cross_check.modes import in_mode
 from ms_eff.bench.environment import describe
 from ms_eff.models.naming import NAMINGS
 from ms_eff.models.renaming import NORM
-from ms_eff.runtime import close_gradients
 from ms_eff.train.optim import OptimizerState, Update
 from ms_eff.train.settings import TrainSettings
 
@@ -39,7 +37,7 @@ def run(case: Case, mode: str, dtype: str = "float32") -> list[Record]:
         mode: `graph` or `pynative`.
         dtype: what to compute in (`float32`, `float16`, `bfloat16`); weights stay float32.
     """
-    with _mode(mode):
+    with in_mode(mode):
         subject = build(case.cell, case.args)
         rng = np.random.default_rng(_SEED)
         _liven(subject.cell, rng)
@@ -200,16 +198,3 @@ def _layer_name(name: str) -> str:
     cell, _, leaf = name.replace(".bn2d.", ".").rpartition(".")
     leaf = {"embedding_table": "weight", **NORM}.get(leaf, leaf)
     return f"{cell}.{leaf}".lstrip(".")
-
-
-@contextmanager
-def _mode(mode: str) -> Iterator[None]:
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
-    # as in `ms_eff.runtime.setup`: the update is unrolled over the weights
-    ms.set_recursion_limit(10_000)
-    close_gradients()
-    try:
-        yield
-    finally:
-        ms.set_context(mode=before)

@@ -16,8 +16,9 @@ import numpy as np
 from cross_check import family, probes
 from cross_check.bundle import Record
 from cross_check.hosts import HOSTS, Host, renamed
+from cross_check.modes import in_mode
 from cross_check.recipes import TEACHER, TRAIN, Recipe
-from cross_check.watched import Arrays, WatchedFeed, WatchedTrainer, in_mode, liven, snapshot
+from cross_check.watched import Arrays, WatchedFeed, WatchedTrainer, liven, snapshot
 from ms_eff.data.settings import DataSettings
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.registry import method_class, settings_class

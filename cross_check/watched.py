@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +16,11 @@ from cross_check import probes
 from cross_check.hosts import Host, renamed
 from cross_check.rounds import generator_of
 from ms_eff.methods.base import Method
-from ms_eff.runtime import close_gradients
 from ms_eff.train.feed import Batches, Feed
 from ms_eff.train.settings import TrainSettings
 from ms_eff.train.trainer import Trainer
 
-__all__ = ["Arrays", "WatchedFeed", "WatchedTrainer", "in_mode", "liven", "snapshot"]
+__all__ = ["Arrays", "WatchedFeed", "WatchedTrainer", "liven", "snapshot"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -122,15 +120,3 @@ def liven(cell: nn.Cell, rng: np.random.Generator) -> None:
             centre = 1.0 if name.endswith(("gamma", "moving_variance", "norm.weight")) else 0.0
             values = centre + rng.uniform(-0.3, 0.3, parameter.shape)
         parameter.set_data(Tensor(values.astype(np.float32)))
-
-
-@contextmanager
-def in_mode(mode: str) -> Iterator[None]:
-    """Run in `graph` or `pynative` mode for a while."""
-    before = ms.get_context("mode")
-    ms.set_context(mode=ms.GRAPH_MODE if mode == "graph" else ms.PYNATIVE_MODE)
-    close_gradients()
-    try:
-        yield
-    finally:
-        ms.set_context(mode=before)

@@ -64,9 +64,9 @@ class Size(Section):
         return variants
 
 
-# hour: an epoch of 2048 clips takes 50 to 80 s on one core, so about an hour and a half on two, a
-# seed on each; after 3 epochs of `direction` networks differ by how fast they learn, after 8 they
-# have learned
+# hour: an epoch of 2048 clips takes 50 to 120 s on one core, by machine and variant, so one and a
+# half to three hours on two, a seed on each; after 3 epochs of `direction` networks differ by how
+# fast they learn, after 8 they have learned
 SIZES = {
     "quick": Size(
         tasks={"reversal": 1}, seeds=(0,), train_clips=256, test_clips=128, frames=8, width=6
