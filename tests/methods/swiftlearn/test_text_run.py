@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +11,6 @@ from ms_eff.config import Config
 from ms_eff.data.settings import DataSettings
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.experiment import Experiment
-from ms_eff.inputs import check_inputs
 from ms_eff.methods.swiftlearn import SwiftLearn, SwiftLearnSettings
 from ms_eff.models.bert import BertClassifier
 from ms_eff.report import page
@@ -132,14 +130,3 @@ def test_missing_weights_name_the_command_that_fetches_them(folder, tmp_path):
 def test_a_network_that_does_not_fit_the_data_is_refused(folder, tmp_path, changes, said):
     with pytest.raises(ConfigError, match=said):
         Experiment(_config(folder, tmp_path, **changes), "test", Console(file=io.StringIO()))
-
-
-@pytest.mark.parametrize("name", ["minilm_l6", "bert_base"])
-def test_a_tokenizer_beyond_the_vocabulary_of_a_named_network_is_refused(folder, tmp_path, name):
-    texts = data.build(DataSettings(**_data(folder)))
-    config = _config(folder, tmp_path, model={"name": name})
-    check_inputs(config, replace(texts, vocab=30_522))  # that of BERT's published weights
-    with pytest.raises(ConfigError, match=rf"vocab = 30522: .* 30523 tokens; .* of {name}"):
-        check_inputs(config, replace(texts, vocab=30_523))
-    larger = _config(folder, tmp_path, model={"name": name, "vocab": 30_523})
-    check_inputs(larger, replace(texts, vocab=30_523))
