@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.configs, tuple(options.set),
     )  # fmt: skip
     try:
-        with lock_folder(options.work), raising_stop():
+        with lock_folder(options.work, key="--work "), raising_stop():
             from rich.console import Console
 
             from ms_eff.report.small_data import markdown
