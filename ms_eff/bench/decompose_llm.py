@@ -21,7 +21,8 @@ from ms_eff.bench.child import measured_apart
 from ms_eff.bench.decompose import peak_bytes
 from ms_eff.files import replacing
 from ms_eff.methods.lowrank.criteria import damped_gradients, damped_inputs
-from ms_eff.methods.lowrank.weighted import nested_factors, root, weighted_loss
+from ms_eff.methods.lowrank.roots import InputMoment, output_root
+from ms_eff.methods.lowrank.weighted import nested_factors, weighted_loss
 from ms_eff.methods.progressive.core import highest_rank
 
 __all__ = ["LLAMA_2_7B", "main", "measure"]
@@ -49,10 +50,10 @@ def measure(shape: tuple[int, int], rule: str, seed: int = 0) -> dict[str, Any]:
     inputs = gradients = None
     if G is not None:
         G = damped_inputs(G)
-        inputs = root(G).half
+        inputs = InputMoment(G)
     if F is not None:
         F = damped_gradients(F)
-        gradients = root(F)
+        gradients = output_root(F)
     found = nested_factors(weight, highest_rank(shape), inputs, gradients)
     seconds = time.perf_counter() - start
     rank = len(found.first) // 2

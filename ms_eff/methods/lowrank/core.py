@@ -15,6 +15,7 @@ from scipy.linalg import blas
 __all__ = [
     "align_rank",
     "break_even_rank",
+    "leading_eigenvectors",
     "leading_vectors",
     "matmul",
     "rank_for_ratio",
@@ -82,6 +83,30 @@ def leading_vectors(W: ArrayLike, rank: int) -> tuple[Array, float]:
     # the full U, since a rank above the number of columns still wants orthonormal vectors
     U, sigma, _ = _svd(W, full=rank > W.shape[1])
     return np.ascontiguousarray(U[:, :rank]), float(np.sum(sigma[:rank] ** 2))
+
+
+def leading_eigenvectors(gram: Array, rank: int) -> tuple[Array, Array] | None:
+    """Return the `rank` leading eigenvectors of a Gram matrix, or None if rounding could be felt.
+
+    The eigenbasis of a Gram matrix disturbed by E loses at most `2 rank ||E||` of the kept energy
+    (Ky Fan), with `||E|| ~ n eps lambda_1`. The discarded energy has to dwarf that.
+
+    Args:
+        gram: (n, n), of which the upper triangle is read; it is overwritten.
+        rank: below n.
+
+    Returns:
+        The vectors (n, rank) and all eigenvalues (n,), largest first.
+    """
+    values, vectors = linalg.eigh(
+        gram, lower=False, driver="evd", overwrite_a=True, check_finite=False
+    )
+    split = len(values) - rank
+    rounding = 2 * rank * len(values) * np.finfo(np.float64).eps * float(values[-1])
+    # a loss is the root of an energy: half the relative change
+    if float(values[:split].sum()) * 2 * _LOSS_TOLERANCE <= rounding:
+        return None
+    return np.ascontiguousarray(vectors[:, split:][:, ::-1]), values[::-1]
 
 
 def singular_values(W: ArrayLike) -> Array:
@@ -152,25 +177,13 @@ def matmul(left: Array, right: Array) -> Array:
 
 
 def _gram_vectors(W: Array, rank: int) -> tuple[Array, float] | None:
-    """Return leading eigenvectors of `W W^T` and their energy, or None if rounding could be felt.
-
-    The eigenbasis of a Gram matrix disturbed by E loses at most `2 rank ||E||` of the kept energy
-    (Ky Fan), with `||E|| ~ n eps lambda_1`. The discarded energy has to dwarf that.
-    """
+    """Return what `leading_eigenvectors` does of `W W^T`, and the vectors' energy."""
     if W.shape[0] > W.shape[1]:
         return None
     rows, trans = (W.T, 1) if W.flags.c_contiguous else (W, 0)
     gram = blas.dsyrk(1.0, rows, trans=trans)  # the upper triangle alone
-    values, vectors = linalg.eigh(
-        gram, lower=False, driver="evd", overwrite_a=True, check_finite=False
-    )
-    split = len(values) - rank
-    discarded, kept = float(values[:split].sum()), float(values[split:].sum())
-    rounding = 2 * rank * len(values) * np.finfo(np.float64).eps * float(values[-1])
-    # a loss is the root of an energy: half the relative change
-    if discarded * 2 * _LOSS_TOLERANCE <= rounding:
-        return None
-    return np.ascontiguousarray(vectors[:, split:][:, ::-1]), kept
+    found = leading_eigenvectors(gram, rank)
+    return None if found is None else (found[0], float(found[1][:rank].sum()))
 
 
 def _svd(W: Array, full: bool = False) -> tuple[Array, Array, Array]:

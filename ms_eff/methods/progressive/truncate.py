@@ -17,7 +17,8 @@ from safetensors.numpy import save_file
 from ms_eff.files import replacing
 from ms_eff.methods.lowrank.core import matmul
 from ms_eff.methods.lowrank.criteria import Criterion, damped_gradients, damped_inputs
-from ms_eff.methods.lowrank.weighted import Nested, Root, nested_factors, root
+from ms_eff.methods.lowrank.roots import InputMoment, Root, Triangle, output_root
+from ms_eff.methods.lowrank.weighted import Nested, nested_factors
 from ms_eff.methods.progressive.core import highest_rank
 from ms_eff.methods.progressive.statistics import SavedMoments
 from ms_eff.models.shards import Shards
@@ -35,7 +36,7 @@ class Arrays(Protocol):
 
 
 class Whitening:
-    """The roots that a rule needs of each layer; the last input's is kept for the next layer.
+    """The moments that a rule needs of each layer; the last input's is kept for the next layer.
 
     Args:
         criterion: `weight`, `activation` or `two_sided`.
@@ -44,22 +45,22 @@ class Whitening:
 
     def __init__(self, criterion: str, moments: SavedMoments | None) -> None:
         self.criterion, self.moments = criterion, moments
-        self._last: tuple[str, Floats] | None = None
+        self._last: tuple[str, InputMoment] | None = None
 
-    def inputs(self, name: str) -> Floats | None:
-        """Return the root of G, or None for I."""
+    def inputs(self, name: str) -> InputMoment | None:
+        """Return G, or None for I."""
         if self.moments is None or self.criterion == "weight":
             return None
         owner = self.moments.owners[name]
         if self._last is None or self._last[0] != owner:
-            self._last = owner, root(damped_inputs(self.moments.inputs(name))).half
+            self._last = owner, InputMoment(damped_inputs(self.moments.inputs(name)))
         return self._last[1]
 
-    def gradients(self, name: str) -> Root | None:
+    def gradients(self, name: str) -> Root | Triangle | None:
         """Return the root of F, or None for I."""
         if self.moments is None or self.criterion != "two_sided":
             return None
-        return root(damped_gradients(self.moments.gradients(name)))
+        return output_root(damped_gradients(self.moments.gradients(name)))
 
 
 class Decomposed:
@@ -127,21 +128,21 @@ def truncated_pair(
     first: np.ndarray,
     last: np.ndarray,
     rank: int,
-    inputs: Floats | None = None,
-    gradients: Root | None = None,
+    inputs: InputMoment | None = None,
+    gradients: Root | Triangle | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return factors of a lower rank by truncating the second alone: depth stays two (ENLSP 2021).
 
     In this orientation W0 is `first^T` and W1 is `last^T`: W1 becomes A B, and A goes into the
-    first. With the inputs' root, the second is judged by what the first hands it, `first G first^T`
+    first. With the inputs' G, the second is judged by what the first hands it, `first G first^T`
     (ours); that optimum is the one of the product too.
 
     Args:
         first: (R, C), applied first.
         last: (S, R), applied last.
         rank: at most R.
-        inputs: (C, C), root of G; None for I.
-        gradients: root of F (S, S); None for I.
+        inputs: G (C, C); None for I.
+        gradients: `output_root` of F (S, S); None for I.
 
     Raises:
         ValueError: the rank is above R.
@@ -155,6 +156,8 @@ def truncated_pair(
     if rank == held:
         return first, last
     W0 = first.astype(np.float64)
-    handed = None if inputs is None else matmul(W0, inputs)
+    handed = None
+    if inputs is not None:
+        handed = InputMoment(matmul(W0, matmul(inputs.matrix, W0.T)))
     found = nested_factors(last, rank, handed, gradients)
     return matmul(found.first, W0).astype(np.float32), found.last.astype(np.float32)
