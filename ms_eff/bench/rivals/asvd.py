@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ms_eff.methods.lowrank.criteria import damped_inputs
@@ -31,6 +33,11 @@ class ActivationScaling(Whitening):
         # budgets count its losses as those of the whitened rule
         super().__init__("activation", moments)
         self.saved, self.alpha = moments, alpha
+
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """The rule, and what its statistics were made from."""
+        return {**super().made_from, "rule": "asvd", "alpha": self.alpha}
 
     def inputs(self, name: str) -> InputMoment:
         """Return S S, (C, C)."""

@@ -1,31 +1,38 @@
 """A model's matrices in nested factors, one at a time, kept on disk for every size to come.
 
 NumPy and SciPy on the host, in float64. Factors are kept in float32, which is what members store;
-scaling is by component, so that cutting them and rounding them change places freely.
+scaling is by component, so that cutting them and rounding them change places freely. A folder says
+what its factors were made from, and is refused for anything else.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from ms_eff.files import replacing
+from ms_eff.errors import ConfigError
+from ms_eff.files import read_json, replacing
 from ms_eff.methods.lowrank.core import matmul
 from ms_eff.methods.lowrank.criteria import Criterion, damped_gradients, damped_inputs
 from ms_eff.methods.lowrank.roots import InputMoment, Root, Triangle, output_root
 from ms_eff.methods.lowrank.weighted import Nested, nested_factors
 from ms_eff.methods.progressive.core import highest_rank
+from ms_eff.methods.progressive.identity import model_digest
 from ms_eff.methods.progressive.statistics import SavedMoments
 from ms_eff.models.shards import Shards
+from ms_eff.results import difference
 
 __all__ = ["Arrays", "Decomposed", "Whitening", "decompose", "truncated_pair"]
 
 Floats = NDArray[np.float64]
+
+_MADE_FROM = "made_from.json"
 
 
 class Arrays(Protocol):
@@ -47,6 +54,12 @@ class Whitening:
         self.criterion, self.moments = criterion, moments
         self._last: tuple[str, InputMoment] | None = None
 
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """The rule, and what its statistics were made from."""
+        found = self.moments.made_from if self.moments is not None else None
+        return {"rule": self.criterion, "statistics": found}
+
     def inputs(self, name: str) -> InputMoment | None:
         """Return G, or None for I."""
         if self.moments is None or self.criterion == "weight":
@@ -64,19 +77,45 @@ class Whitening:
 
 
 class Decomposed:
-    """The factors of all matrices in a folder, up to the highest rank that saves anything."""
+    """The factors of all matrices in a folder, up to the highest rank that saves anything.
 
-    def __init__(self, folder: Path, criterion: str) -> None:
-        self.folder, self.by = folder, Criterion(criterion)
+    Args:
+        folder: made if it is missing.
+        criterion: what their losses are of.
+        made_from: source, rule and statistics, as JSON.
+
+    Raises:
+        ConfigError: the folder holds factors made from something else, or not known from what.
+    """
+
+    def __init__(self, folder: Path, criterion: str, made_from: Mapping[str, Any]) -> None:
+        self.folder, self.by, self.made_from = folder, Criterion(criterion), dict(made_from)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = folder / _MADE_FROM
+        if record.exists():
+            changed = difference(read_json(record, ConfigError), self.made_from)
+        else:
+            held = any(folder.glob("*.safetensors"))
+            changed = f"it has no {_MADE_FROM}" if held else ""
+        if changed:
+            raise ConfigError(
+                f"{folder}: holds factors that were made from something else ({changed}); delete "
+                "that folder, and they are made anew"
+            )
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps(self.made_from, indent=1), encoding="utf-8")
 
     def file(self, name: str) -> Path:
         """Return where a matrix's factors are."""
         return self.folder / f"{name}.safetensors"
 
+    def energies(self, name: str) -> Floats:
+        """Return what each rank adds, and what the highest leaves out, as `Nested` has them."""
+        return Shards(self.file(name)).array("energies")
+
     def losses(self, name: str) -> Floats:
         """Return what ranks 1, 2, .. lose, as a shared budget counts it."""
-        energies = Shards(self.file(name)).array("energies")
-        return self.by.losses(np.sqrt(energies))[:-1]
+        return self.by.losses(np.sqrt(self.energies(name)))[:-1]
 
     def pair(self, name: str, rank: int) -> tuple[np.ndarray, np.ndarray]:
         """Return `first` (rank, C) and `last` (S, rank) in float32."""
@@ -110,11 +149,14 @@ def decompose(
         source: gives `<name>.weight` (S, C).
         shapes: of the matrices, by layer name, those of one input behind each other.
         whitening: the rule.
-        folder: made if it is missing; it belongs to one source and rule.
+        folder: made if it is missing; it belongs to one source, rule and statistics.
         after_matrix: told the name of each matrix as it is done.
+
+    Raises:
+        ConfigError: the folder belongs to others.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    result = Decomposed(folder, whitening.criterion)
+    made_from = {"source": model_digest(source, shapes), **whitening.made_from}
+    result = Decomposed(folder, whitening.criterion, made_from)
     for name, shape in shapes.items():
         if not result.file(name).exists():
             weight = source.array(f"{name}.weight")

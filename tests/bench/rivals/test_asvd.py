@@ -14,6 +14,7 @@ class _Moments:
     """The statistics of one layer, from inputs (n, C)."""
 
     owners = {"layer": "layer"}  # noqa: RUF012
+    made_from = {"tokens": 1}  # noqa: RUF012
 
     def __init__(self, inputs: np.ndarray) -> None:
         self.rows = inputs

@@ -111,6 +111,35 @@ def test_factors_on_disk_serve_every_rank_and_are_made_once(tmp_path: Path) -> N
         assert losses[rank - 1] == pytest.approx(loss, rel=1e-3)
 
 
+def test_factors_of_another_model_or_of_other_statistics_are_refused(tmp_path: Path) -> None:
+    shapes = {"fc": (10, 14)}
+
+    def whitening(rule: str, tokens: int) -> Whitening:
+        writer = StatisticsWriter(tmp_path / f"moments-{tokens}", {"tokens": tokens})
+        writer.add({"fc": Moments(gram(14, 50), gram(10, 50))})
+        return Whitening(rule, writer.finish())
+
+    W, folder, known = (
+        One(RNG.standard_normal((10, 14))),
+        tmp_path / "f",
+        whitening("activation", 3),
+    )
+    made = decompose(W, shapes, known, folder).file("fc").stat().st_mtime_ns
+    assert decompose(W, shapes, known, folder).file("fc").stat().st_mtime_ns == made
+    others = {
+        "source": (One(W.weight + 1e-6), known),
+        "rule: activation -> two_sided": (W, Whitening("two_sided", known.moments)),
+        "statistics.tokens: 3 -> 4": (W, whitening("activation", 4)),
+        "rule: activation -> weight": (W, Whitening("weight", None)),
+    }
+    for difference, (source, other) in others.items():
+        with pytest.raises(ConfigError, match=f"{folder}: .*{difference}.*; delete that folder"):
+            decompose(source, shapes, other, folder)
+    (folder / "made_from.json").unlink()
+    with pytest.raises(ConfigError, match=r"it has no made_from\.json"):
+        decompose(W, shapes, known, folder)
+
+
 def test_statistics_share_an_input_and_know_what_they_are_of(tmp_path: Path) -> None:
     G = gram(4, 9)
     moments = {n: Moments(G, gram(3, 9)) for n in ("q", "k")} | {"o": Moments(gram(4, 9), G)}
