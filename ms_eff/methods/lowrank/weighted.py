@@ -9,16 +9,18 @@ the order of im2col patches. NumPy and SciPy only, exact, in float64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ms_eff.methods.lowrank.core import (
-    leading_eigenvectors,
+    LOSS_TOLERANCE,
     leading_vectors,
     matmul,
     singular_values,
+    trusted_eigenvectors,
 )
 from ms_eff.methods.lowrank.roots import InputMoment, Root, Triangle, output_root, root
 
@@ -165,22 +167,65 @@ def _leading(left: Array, rank: int, inputs: InputMoment | None) -> tuple[Array,
     """Return the leading left vectors of `left G^(1/2)`, and their energies with the rest's sum.
 
     They are the eigenvectors of `left G left^T`: with no more outputs than inputs, G needs no root
-    unless the energy left out is so small that rounding could be felt.
+    unless next to no energy is left out.
     """
     S, n = left.shape
     if inputs is not None and n >= S:
-        gram = matmul(left, matmul(inputs.matrix, left.T))
-        if rank == S:  # any basis is exact
-            return np.eye(S), np.append(np.diag(gram), 0.0)
-        found = leading_eigenvectors(gram.T, rank)
+        found = _leading_by_stages(left, rank, inputs.matrix)
         if found is not None:
-            V, values = found
-            return V, np.append(values[:rank], max(float(values[rank:].sum()), 0.0))
+            return found
     seen = left if inputs is None else matmul(left, inputs.root.factor)
     V, _ = leading_vectors(seen, rank)
     # rows of V^T seen are as long as the singular values
     squares = np.sum(matmul(V.T, seen) ** 2, axis=1)
     return V, np.append(squares, max(float(np.sum(seen**2)) - float(squares.sum()), 0.0))
+
+
+def _leading_by_stages(left: Array, rank: int, G: Array) -> tuple[Array, Array] | None:
+    """Return leading eigenvectors of `left G left^T` and energies, or None if rounding is felt.
+
+    A few inputs far larger than the others (language models have them) drown the rest in rounding.
+    So each stage keeps the vectors that it can be sure of, and the next one looks at what is left
+    over, in a basis that no longer holds them.
+    """
+    rows, basis, missing = left, None, rank
+    vectors, energies, blurs = [], [], list[tuple[float, float]]()
+    while True:
+        gram = matmul(rows, matmul(G, rows.T))
+        if missing == len(gram):  # all that there is: any basis is exact
+            values, found, trusted = np.diag(gram), np.eye(missing), missing
+        else:
+            values, found, trusted = trusted_eigenvectors(gram.T, missing)
+        if not trusted:
+            return None
+        kept, others = (np.ascontiguousarray(part) for part in np.hsplit(found, [trusted]))
+        vectors.append(kept if basis is None else matmul(basis, kept))
+        energies.append(values[:trusted])
+        missing -= trusted
+        if not missing:
+            break
+        blur = len(values) * np.finfo(np.float64).eps * float(values[0])
+        blurs.append((float(values[trusted - 1]), len(values) * blur**2))
+        basis = others if basis is None else matmul(basis, others)
+        rows = matmul(others.T, rows)
+    rest = values[trusted:]
+    discarded = max(float(rest.sum()), 0.0)
+    if _exchanged(blurs, float(rest[0]) if len(rest) else 0.0) > LOSS_TOLERANCE * discarded:
+        return None
+    return np.hstack(vectors), np.append(np.concatenate(energies), discarded)
+
+
+def _exchanged(blurs: Sequence[tuple[float, float]], left_out: float) -> float:
+    """Return the energy that vectors of earlier stages may lack for what was left out at the end.
+
+    Between two vectors it is the square of their product, which is rounding, over the difference
+    of their energies.
+
+    Args:
+        blurs: of each earlier stage, the least energy it kept and the squares' sum.
+        left_out: the largest energy left out.
+    """
+    return sum(squares / max(least - left_out, 1e-300) for least, squares in blurs)
 
 
 def _balanced(first: Array, last: Array) -> tuple[Array, Array]:

@@ -158,6 +158,22 @@ def test_no_root_is_taken_of_the_inputs_where_outputs_are_fewer(S: int, C: int, 
         assert found.losses[rank - 1] == pytest.approx(least, rel=1e-6)
 
 
+@pytest.mark.parametrize("decades", [14.0, 18.0])
+def test_inputs_of_very_different_strength_need_no_root_either(decades: float) -> None:
+    """One Gram matrix would blur the weak ones: its rounding is above a millionth of the rest."""
+    W, inputs = np.random.default_rng(0).standard_normal((200, 240)), samples(240, 500, 1, decades)
+    spectrum = np.linalg.svd(W @ inputs, compute_uv=False) ** 2
+    assert spectrum[100:].sum() / spectrum[0] < 100 * 200 * np.finfo(float).eps / 1e-6
+    moved = roots.InputMoment(moment(inputs))
+    found = weighted.nested_factors(W, 100, moved)
+    assert "root" not in vars(moved)
+    for rank in (1, 20, 50, 80, 100):
+        error = W - found.last[:, :rank] @ found.first[:rank]
+        least = least_loss(W, rank, inputs, None)
+        assert sampled_loss(error, inputs, None) == pytest.approx(least, rel=1e-6)
+        assert found.losses[rank - 1] == pytest.approx(least, rel=1e-6)
+
+
 def test_damping_adds_a_share_of_the_mean_eigenvalue() -> None:
     F = moment(samples(5, 2, 1))
     added = np.linalg.eigvalsh(roots.damped(F, 0.1)) - np.linalg.eigvalsh(F)
