@@ -70,7 +70,7 @@ class _Bench:
     """One call: what is read and measured once, and the rows."""
 
     def __init__(
-        self, options: argparse.Namespace, command: str, tell: Callable[[str], object]
+        self, options: argparse.Namespace, command: str, tell: Callable[[str], None]
     ) -> None:
         from ms_eff.data.language import encode_files, windows
         from ms_eff.methods.progressive.calibration import calibration_windows

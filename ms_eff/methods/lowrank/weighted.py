@@ -205,7 +205,7 @@ def _leading_by_stages(left: Array, rank: int, G: Array) -> tuple[Array, Array] 
         if not missing:
             break
         blur = len(values) * np.finfo(np.float64).eps * float(values[0])
-        blurs.append((float(values[trusted - 1]), len(values) * blur**2))
+        blurs.append((float(values[trusted - 1]), float(len(values) * blur**2)))
         basis = others if basis is None else matmul(basis, others)
         rows = matmul(others.T, rows)
     rest = values[trusted:]
