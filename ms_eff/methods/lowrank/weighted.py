@@ -170,6 +170,8 @@ def _leading(left: Array, rank: int, inputs: InputMoment | None) -> tuple[Array,
     unless next to no energy is left out.
     """
     S, n = left.shape
+    if not np.isfinite(left).all():
+        raise ValueError(f"weight: the {left.shape} matrix holds NaN or infinity")
     if inputs is not None and n >= S:
         found = _leading_by_stages(left, rank, inputs.matrix)
         if found is not None:
@@ -198,7 +200,7 @@ def _leading_by_stages(left: Array, rank: int, G: Array) -> tuple[Array, Array] 
             values, found, trusted = trusted_eigenvectors(gram.T, missing)
         if not trusted:
             return None
-        kept, others = (np.ascontiguousarray(part) for part in np.hsplit(found, [trusted]))
+        kept = np.ascontiguousarray(found[:, :trusted])
         vectors.append(kept if basis is None else matmul(basis, kept))
         energies.append(values[:trusted])
         missing -= trusted
@@ -206,6 +208,7 @@ def _leading_by_stages(left: Array, rank: int, G: Array) -> tuple[Array, Array] 
             break
         blur = len(values) * np.finfo(np.float64).eps * float(values[0])
         blurs.append((float(values[trusted - 1]), float(len(values) * blur**2)))
+        others = np.ascontiguousarray(found[:, trusted:])
         basis = others if basis is None else matmul(basis, others)
         rows = matmul(others.T, rows)
     rest = values[trusted:]

@@ -199,3 +199,11 @@ def test_the_rank_must_fit(rank: int) -> None:
 def test_second_moments_must_be_square_and_finite(bad: Array) -> None:
     with pytest.raises(ValueError, match="second moment"):
         weighted.weighted_factors(np.ones((2, 2)), 1, bad)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2)])
+def test_weights_must_be_finite(shape: tuple[int, int]) -> None:
+    W = np.ones(shape)
+    W[0, 1] = np.nan
+    with pytest.raises(ValueError, match=r"the .* matrix holds NaN"):
+        weighted.weighted_factors(W, 1, np.eye(shape[1]))
