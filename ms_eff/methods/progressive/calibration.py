@@ -10,6 +10,7 @@ import numpy as np
 
 from ms_eff.data.language import encode_files, windows
 from ms_eff.methods.lowrank.graph_moments import collect_by_block
+from ms_eff.methods.progressive.identity import ids_digest, model_digest
 from ms_eff.methods.progressive.settings import CalibrationSettings
 from ms_eff.methods.progressive.stacks import embedded, stack_of
 from ms_eff.methods.progressive.statistics import SavedMoments, StatisticsWriter
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
     from ms_eff.methods.progressive.compressed import Model
 
-__all__ = ["calibrated"]
+__all__ = ["calibrated", "calibration_windows"]
 
 
 def calibrated(
@@ -47,7 +48,9 @@ def calibrated(
     """
     made_from: dict[str, Any] = {
         "parent": parent.path.name,
+        "parent_digest": model_digest(parent),
         "files": [file.name for file in settings.files],
+        "ids_digest": ids_digest(calibration_windows(tokenizer, settings)),
         "tokens": settings.tokens,
         "window": settings.window,
     }
@@ -55,7 +58,7 @@ def calibrated(
         saved = SavedMoments(folder)
         saved.check(made_from)
         return saved
-    rows = windows(encode_files(tokenizer, settings.files), settings.window, settings.tokens)
+    rows = calibration_windows(tokenizer, settings)
     writer = StatisticsWriter(folder, made_from)
     stack = stack_of(parent, settings.window - 1)
     hidden = embedded(parent, rows[:, :-1])
@@ -70,3 +73,8 @@ def calibrated(
         prefix = f"{parent.shape.blocks}.{i}."
         writer.add({prefix + name.removeprefix("block."): m for name, m in found.items()})
     return writer.finish()
+
+
+def calibration_windows(tokenizer: Tokenizer, settings: CalibrationSettings) -> np.ndarray:
+    """Return the windows (n, N) of token ids that are measured; raises DataError if it is none."""
+    return windows(encode_files(tokenizer, settings.files), settings.window, settings.tokens)

@@ -164,6 +164,7 @@ class Products:
     """The matrices of a member, each pair of factors multiplied out as it is asked for."""
 
     def __init__(self, member: Path) -> None:
+        self.path = member
         self._shards = NamedShards(member, read_state(member)["model"]["name"])
 
     def array(self, name: str) -> np.ndarray:
