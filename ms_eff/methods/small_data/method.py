@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +14,7 @@ from mindspore import Parameter, Tensor, nn
 from ms_eff.errors import PlanError
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.small_data import ghost, whitening
-from ms_eff.methods.small_data.centralization import centralize_all, centralize_convolutions
+from ms_eff.methods.small_data.centralization import centralize, centralized_weights
 from ms_eff.methods.small_data.core import patch_moments, whitening_filters
 from ms_eff.methods.small_data.meta import PARTS, MetaGradient
 from ms_eff.methods.small_data.sam import SharpGradient
@@ -83,9 +83,26 @@ class GradientCentralization(Method):
 
     name: ClassVar[str] = "gradient_centralization"
 
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Refuse a network without such layers.
+
+        Raises:
+            PlanError: it has none.
+        """
+        centralized_weights(model, self.settings.layers)
+        return model
+
     def change_step(self, step: Step, phase: str) -> Step:
-        """Add a transform between weight decay and momentum."""
-        transform = centralize_all if self.settings.layers == "all" else centralize_convolutions
+        """Add a transform between weight decay and momentum.
+
+        Raises:
+            PlanError: the network has no such layer.
+        """
+        names = centralized_weights(step.model, self.settings.layers)
+
+        def transform(weight: Parameter) -> Callable[[Tensor], Tensor] | None:
+            return centralize if weight.name in names else None
+
         return replace(step, transforms=(*step.transforms, transform))
 
 
