@@ -21,7 +21,7 @@ from ms_eff.config import Config
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.inputs import check_inputs, model_args
 from ms_eff.methods.base import Method, ModelContext
-from ms_eff.methods.registry import check_conflicts, check_task, method_class
+from ms_eff.methods.registry import check_batches, check_conflicts, check_task, method_class
 from ms_eff.results import Results
 from ms_eff.run_folder import RunFolder
 from ms_eff.sources import source_of
@@ -79,6 +79,7 @@ class Experiment:
                 method.dense = self.output.model("dense")
         check_conflicts(self.methods, config.train.time_budget is not None)
         check_task(self.methods, self.data.task)
+        check_batches(self.methods, self.config.data.batch_size, self.config.data.drop_last)
 
     def train(self) -> Results:
         """Do the whole job: dense training, methods, training with them; reuse what is there."""

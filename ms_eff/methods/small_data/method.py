@@ -153,19 +153,12 @@ class MetaLearning(Method):
     name: ClassVar[str] = "meta_learning"
     conflicts: ClassVar[tuple[str, ...]] = ("sam",)
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    # of three samples, a quarter would get nothing but filling, whose loss is NaN
+    full_batches: ClassVar[bool] = True
 
-    def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
-        """Check the batch; the model stays.
-
-        Raises:
-            PlanError: it cannot be dealt into four equal parts.
-        """
-        if context.input_shape[0] % PARTS:
-            raise PlanError(
-                f"methods.meta_learning: a batch of {context.input_shape[0]} cannot be dealt into "
-                f"{PARTS} equal parts; use a multiple of {PARTS} as data.batch_size"
-            )
-        return model
+    def parts(self) -> int:
+        """Support and query of two tasks."""
+        return PARTS
 
     def change_step(self, step: Step, phase: str) -> Step:
         """Replace how gradients are made."""
@@ -181,17 +174,17 @@ class GhostBatchNorm(Method):
     name: ClassVar[str] = "ghost_batch_norm"
     stage: ClassVar[str] = "ghost-normalised"
 
+    def parts(self) -> int:
+        """Those that are normalised by themselves."""
+        return self.settings.splits
+
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Return the network with other normalisations; sets plan and report.
 
         Raises:
-            PlanError: it has none, or the batch cannot be divided.
+            PlanError: it has none.
         """
-        splits, batch = self.settings.splits, context.input_shape[0]
-        if batch % splits:
-            raise PlanError(
-                f"methods.ghost_batch_norm.splits: {splits} parts do not divide a batch of {batch}"
-            )
+        splits = self.settings.splits
         changed, names = ghost.apply_ghost_batch_norm(model, splits)
         self.plan = {"splits": splits}
         self.report = {"splits": splits, "layers": names}
