@@ -27,7 +27,7 @@ from ms_eff.methods.small_data.settings import (
     ProgressiveResizingSettings,
     SAMSettings,
 )
-from ms_eff.methods.small_data.stages import Shrunk, without_layers
+from ms_eff.methods.small_data.stages import Shrunk, require_smaller, without_layers
 from ms_eff.section import Section
 
 if TYPE_CHECKING:
@@ -117,16 +117,25 @@ class PatchWhitening(Method):
     name: ClassVar[str] = "patch_whitening"
     stage: ClassVar[str] = "whitened"
 
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Refuse inputs and networks whose first convolution the filters cannot stand for.
+
+        Raises:
+            PlanError: the inputs are no images, or the network has no such convolution.
+        """
+        self._find_layer(model, context)
+        return model
+
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Return the network with the filters in it; sets plan and report.
 
         Raises:
-            PlanError: it begins with no convolution over patches, or there are no images.
+            PlanError: as for `check`, or there are no training images.
         """
         if context.calibration is None:
             raise PlanError("methods.patch_whitening: needs training images; give calibration")
+        layer = self._find_layer(model, context)
         wishes, channels = self.settings, context.input_shape[1]
-        layer = whitening.first_convolution(model, channels, wishes.layer)
         images = _first(context.calibration(), wishes.images)
         moments, patches = patch_moments(images, wishes.patch)
         filters, values = whitening_filters(
@@ -135,6 +144,11 @@ class PatchWhitening(Method):
         self.plan = {"layer": layer, "filters": list(filters.shape)}
         self.report = {**self.plan, "patches": patches, "eigenvalues": values.tolist()}
         return whitening.whitened(model, layer, filters, self.seed)
+
+    def _find_layer(self, model: nn.Cell, context: ModelContext) -> str:
+        _require_images(self.name, context)
+        wishes, channels = self.settings, context.input_shape[1]
+        return whitening.first_convolution(model, channels, wishes.patch, wishes.layer)
 
     @classmethod
     def rebuild(cls, model: nn.Cell, plan: dict[str, Any]) -> nn.Cell:
@@ -230,18 +244,14 @@ class ProgressiveResizing(Method):
     name: ClassVar[str] = "progressive_resizing"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
-    def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
-        """Check the images' size; the model stays.
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Refuse inputs that are no images, or no larger, and networks of one size.
 
         Raises:
-            PlanError: the small images would not be smaller.
+            PlanError: any of that.
         """
-        height, width = context.input_shape[2:]
-        if self.settings.side >= min(height, width):
-            raise PlanError(
-                f"methods.progressive_resizing.side: {self.settings.side} is not below the "
-                f"images' {height} x {width}"
-            )
+        _require_images(self.name, context)
+        require_smaller(model, context.input_shape[1:], self.settings.side)
         return model
 
     def phase(self, epoch: int) -> str:
@@ -253,6 +263,17 @@ class ProgressiveResizing(Method):
         if phase != "small":
             return step
         return replace(step, forward=Shrunk(step.forward, self.settings.side))
+
+
+def _require_images(method: str, context: ModelContext) -> None:
+    """Raise PlanError unless the inputs are images."""
+    shape = context.input_shape
+    if len(shape) != 4:
+        kind = {2: "texts ", 5: "clips "}.get(len(shape), "")
+        raise PlanError(
+            f"methods.{method}: is for images (B, C, H, W), and these data are {kind}{shape}; "
+            "leave it out"
+        )
 
 
 def _first(batches: Iterator[tuple[np.ndarray, np.ndarray]], limit: int) -> Iterator[np.ndarray]:
