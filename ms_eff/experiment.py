@@ -22,9 +22,9 @@ from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.inputs import check_inputs, model_args
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.registry import check_batches, check_conflicts, check_task, method_class
+from ms_eff.models.weights import load_named
 from ms_eff.results import Results
 from ms_eff.run_folder import RunFolder
-from ms_eff.sources import source_of
 from ms_eff.train import checkpoint
 from ms_eff.train.evaluate import Scored
 from ms_eff.train.feed import Feed
@@ -139,26 +139,8 @@ class Experiment:
         if self._has("dense"):
             return checkpoint.rebuild(self.output.model("dense"))
         model = self.new_model()
-        self._load_weights(model)
+        load_named(model, self.config.model)
         return model
-
-    def _load_weights(self, model: nn.Cell) -> list[str]:
-        """Load the weight files that the config names, if any; return notes for the user."""
-        settings = self.config.model
-        notes: list[str] = []
-        for key, load in (
-            ("front_weights", lambda file: model.net2d.load(file)),
-            ("weights", lambda file: models.load_weights(model, file)),
-        ):
-            file = getattr(settings, key)
-            if file is None:
-                continue
-            if not file.exists():
-                raise CheckpointError(
-                    f"model.{key} = {file}: no such file; {source_of(settings.name)}"
-                )
-            notes += load(file)
-        return notes
 
     # stages
 
@@ -170,7 +152,7 @@ class Experiment:
         if self._has("dense"):
             return checkpoint.rebuild(self.output.model("dense")), description, True
         model = self.new_model()
-        for note in self._load_weights(model):
+        for note in load_named(model, settings):
             self.console.print(note)
         if self.config.pretrain is not None:
             self.console.print(f"[bold]dense[/]: training {settings.name}")
