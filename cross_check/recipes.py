@@ -113,6 +113,12 @@ _SMALL_DATA = (
         methods={_GC: {"layers": "all"}},
         train=_ADAMW,
     ),
+    Recipe(
+        "gradient centralisation, ViT",
+        "small_data:centralized",
+        "vit",
+        {_GC: {"layers": "all"}},
+    ),
     _small("patch whitening, 3x3", "whitened", "patch_whitening"),
     _small("patch whitening, both signs", "whitened", "patch_whitening", patch=2, both_signs=True),
     Recipe("ghost batch normalisation", "plain:train", methods={"ghost_batch_norm": {"splits": 2}}),

@@ -53,6 +53,7 @@ _OTHERWISE: dict[str, tuple[dict[str, Any], ...]] = {
     "SAM, every second step": ({"every": 1},),
     "ASAM": ({"adaptive": False},),
     "gradient centralisation, all": ({"layers": "conv"},),
+    "gradient centralisation, ViT": ({"layers": "conv"},),
     "patch whitening, 3x3": ({"eps": 0.011},),
     "meta-learning, first order": ({"inner_steps": 1}, {"inner_lr": 0.21}),
     "meta-learning, second order": ({"order": "first"},),

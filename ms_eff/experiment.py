@@ -21,10 +21,10 @@ from ms_eff.config import Config
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.inputs import check_inputs, model_args
 from ms_eff.methods.base import Method, ModelContext
-from ms_eff.methods.registry import check_conflicts, check_task, method_class
+from ms_eff.methods.registry import check_batches, check_conflicts, check_task, method_class
+from ms_eff.models.weights import load_named
 from ms_eff.results import Results
 from ms_eff.run_folder import RunFolder
-from ms_eff.sources import source_of
 from ms_eff.train import checkpoint
 from ms_eff.train.evaluate import Scored
 from ms_eff.train.feed import Feed
@@ -79,6 +79,7 @@ class Experiment:
                 method.dense = self.output.model("dense")
         check_conflicts(self.methods, config.train.time_budget is not None)
         check_task(self.methods, self.data.task)
+        check_batches(self.methods, self.config.data.batch_size, self.config.data.drop_last)
 
     def train(self) -> Results:
         """Do the whole job: dense training, methods, training with them; reuse what is there."""
@@ -138,26 +139,8 @@ class Experiment:
         if self._has("dense"):
             return checkpoint.rebuild(self.output.model("dense"))
         model = self.new_model()
-        self._load_weights(model)
+        load_named(model, self.config.model)
         return model
-
-    def _load_weights(self, model: nn.Cell) -> list[str]:
-        """Load the weight files that the config names, if any; return notes for the user."""
-        settings = self.config.model
-        notes: list[str] = []
-        for key, load in (
-            ("front_weights", lambda file: model.net2d.load(file)),
-            ("weights", lambda file: models.load_weights(model, file)),
-        ):
-            file = getattr(settings, key)
-            if file is None:
-                continue
-            if not file.exists():
-                raise CheckpointError(
-                    f"model.{key} = {file}: no such file; {source_of(settings.name)}"
-                )
-            notes += load(file)
-        return notes
 
     # stages
 
@@ -169,7 +152,7 @@ class Experiment:
         if self._has("dense"):
             return checkpoint.rebuild(self.output.model("dense")), description, True
         model = self.new_model()
-        for note in self._load_weights(model):
+        for note in load_named(model, settings):
             self.console.print(note)
         if self.config.pretrain is not None:
             self.console.print(f"[bold]dense[/]: training {settings.name}")

@@ -90,5 +90,6 @@ def _check_text(config: Config, data: TextSet | LanguageSet) -> None:
         raise ConfigError(
             f"model.vocab = {vocab}: the tokenizer knows {data.vocab} tokens; {remedy}"
         )
-    if config.train.mirror_test:
-        raise ConfigError("train.mirror_test: true: a text has no mirror image; use false")
+    for key, block in (("pretrain", config.pretrain), ("train", config.train)):
+        if block and block.mirror_test:
+            raise ConfigError(f"{key}.mirror_test: true: a text has no mirror image; use false")

@@ -155,13 +155,15 @@ class Method:
 
     # of the class: the key in a config; what results call the changed model; names of methods
     # that it cannot be combined with; whether it watches every step (turns sinking off); whether it
-    # counts on a number of epochs, which a time budget leaves open; the tasks of
-    # `ms_eff.train.tasks` that it has a meaning for
+    # counts on a number of epochs, which a time budget leaves open; whether each of its batches has
+    # to be full of samples (`data.drop_last`); the tasks of `ms_eff.train.tasks` that it has a
+    # meaning for
     name: ClassVar[str] = ""
     stage: ClassVar[str] = "compressed"
     conflicts: ClassVar[Sequence[str]] = ()
     watches_steps: ClassVar[bool] = False
     counts_epochs: ClassVar[bool] = False
+    full_batches: ClassVar[bool] = False
     tasks: ClassVar[Sequence[str]] = ("classification", "language")
 
     def excludes(self) -> Sequence[str]:
@@ -175,6 +177,10 @@ class Method:
     def counts(self) -> bool:
         """Tell whether it counts on a number of epochs, as it is set."""
         return self.counts_epochs
+
+    def parts(self) -> int:
+        """Return into how many equal parts it divides what it gets of a batch, as it is set."""
+        return 1
 
     def on_start(self, run: RunStart) -> None:
         """Look at the run before its first step, or before it is resumed."""

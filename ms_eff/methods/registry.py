@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 from typing import TYPE_CHECKING, Any
 
 from ms_eff.errors import ConfigError, nearest
@@ -11,7 +12,14 @@ from ms_eff.section import Section
 if TYPE_CHECKING:
     from ms_eff.methods.base import Method
 
-__all__ = ["METHODS", "check_conflicts", "check_task", "method_class", "settings_class"]
+__all__ = [
+    "METHODS",
+    "check_batches",
+    "check_conflicts",
+    "check_task",
+    "method_class",
+    "settings_class",
+]
 
 # settings modules import no mindspore, so that a config is checked before anything heavy starts
 METHODS: dict[str, tuple[str, str]] = {
@@ -84,6 +92,31 @@ def check_conflicts(methods: list[Method], time_budget: bool = False) -> None:
                 raise ConfigError(
                     f"methods: '{first.name}' and '{second.name}' cannot be combined; drop one"
                 )
+
+
+def check_batches(methods: list[Method], size: int, drop_last: bool) -> None:
+    """Refuse batches that methods cannot divide, one of them what another leaves of a batch.
+
+    Args:
+        methods: of the run.
+        size: samples in a worker's batch.
+        drop_last: whether samples that fill no batch are left out.
+    """
+    dividing = {method.name: method.parts() for method in methods if method.parts() > 1}
+    parts = math.prod(dividing.values())
+    if size % parts:
+        product = " x ".join(map(str, dividing.values()))
+        raise ConfigError(
+            f"data.batch_size = {size}: {' and '.join(map(repr, dividing))} divide"
+            f"{'s' if len(dividing) == 1 else ''} it into {product} equal parts; use a multiple of "
+            f"{product}{f' = {parts}' if len(dividing) > 1 else ''}"
+        )
+    full = [method.name for method in methods if method.full_batches]
+    if full and not drop_last:
+        raise ConfigError(
+            f"data.drop_last = false: '{full[0]}' needs samples in each part of a batch, and the "
+            "last one may hold too few; use true"
+        )
 
 
 def check_task(methods: list[Method], task: str) -> None:

@@ -13,11 +13,14 @@ from ms_eff.errors import CheckpointError, ConfigError, nearest
 from ms_eff.models.formats import read_arrays, write_arrays
 from ms_eff.models.naming import NAMINGS
 from ms_eff.models.renaming import Naming
+from ms_eff.sources import source_of
 
 if TYPE_CHECKING:
     from mindspore import Parameter, nn
 
-__all__ = ["load_weights", "save_weights"]
+    from ms_eff.models.settings import ModelSettings
+
+__all__ = ["load_named", "load_weights", "save_weights"]
 
 _OURS = "ours"
 
@@ -62,6 +65,29 @@ def load_weights(cell: nn.Cell, path: str | Path, *, strict: bool = True) -> lis
         _assign(parameters[name], array)
     notes = [f"{path.name}: {len(match.arrays)} arrays, {match.library} names"]
     return notes + match.notes + [f"left out: {problem}" for kind in problems for problem in kind]
+
+
+def load_named(cell: nn.Cell, settings: ModelSettings) -> list[str]:
+    """Load the weight files that a config names for its network, if any.
+
+    Returns:
+        Notes for the user, as of `load_weights`.
+
+    Raises:
+        CheckpointError: a file is missing or damaged, or of another network.
+    """
+    notes: list[str] = []
+    for key, load in (
+        ("front_weights", lambda file: cell.net2d.load(file)),
+        ("weights", lambda file: load_weights(cell, file)),
+    ):
+        file = getattr(settings, key)
+        if file is None:
+            continue
+        if not file.exists():
+            raise CheckpointError(f"model.{key} = {file}: no such file; {source_of(settings.name)}")
+        notes += load(file)
+    return notes
 
 
 def save_weights(cell: nn.Cell, path: str | Path, *, naming: str = _OURS) -> None:

@@ -15,7 +15,7 @@ from ms_eff.errors import ConfigError
 from ms_eff.runtime import Worker
 from ms_eff.train.workers import summed
 
-__all__ = ["Batches", "Feed", "not_finite"]
+__all__ = ["Batches", "Feed"]
 
 Batches = Iterator[tuple[Tensor, Tensor, Tensor]]
 """(inputs, labels, indices) of each batch; index -1 marks padding."""
@@ -98,13 +98,3 @@ class Feed:
             world_size=worker.size,
             workers=self.settings.workers,
         ).create_tuple_iterator(num_epochs=1)
-
-
-def not_finite(inputs: Tensor, indices: Tensor) -> list[int]:
-    """Return which samples (numbers of the training data) of a batch hold NaN or infinity.
-
-    >>> not_finite(Tensor(np.float32([[1, 2], [3, np.inf]])), Tensor(np.int32([7, 9])))
-    [9]
-    """
-    flat = inputs.asnumpy().reshape(len(indices), -1)
-    return [int(index) for index in indices.asnumpy()[~np.isfinite(flat).all(axis=1)]]

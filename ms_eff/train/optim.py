@@ -15,9 +15,10 @@ from mindspore import dtype as mstype
 
 from ms_eff.train.settings import TrainSettings
 
-__all__ = ["OptimizerState", "Update"]
+__all__ = ["OptimizerState", "Transform", "Update"]
 
-Transform = Callable[[Parameter, Tensor], Tensor]
+Transform = Callable[[Parameter], Callable[[Tensor], Tensor] | None]
+"""Of a weight: what becomes of its decayed gradient before the momentum, or None for nothing."""
 
 
 class OptimizerState:
@@ -112,7 +113,10 @@ class Update(nn.Cell):
         self.mu = settings.momentum
         self.beta1, self.beta2 = settings.betas
         self.eps = settings.eps
-        self.transforms = tuple(transforms)
+        # of each weight, chosen here: a compiled graph sees no parameter's name
+        self.transforms = tuple(
+            tuple(change for t in transforms if (change := t(w)) is not None) for w in weights
+        )
         self.nesterov = settings.nesterov
         self.apply_momentum = ops.ApplyMomentum()
         self.apply_adam = ops.Adam()
@@ -132,8 +136,8 @@ class Update(nn.Cell):
             weight, grad, lr = self.weights[i], grads[i], rate * self.ratios[i]
             if self.decays[i] > 0:
                 grad = grad + self.decays[i] * weight
-            for transform in self.transforms:
-                grad = transform(weight, grad)
+            for transform in self.transforms[i]:
+                grad = transform(grad)
             if self.kind == "momentum" and self.nesterov:
                 # MindSpore 2.9's CPU kernel ignores use_nesterov, so it is spelt out
                 velocity = self.mu * self.first[i] + grad
@@ -153,8 +157,8 @@ class Update(nn.Cell):
         power1, power2 = ops.unstack(powers1), ops.unstack(powers2)
         for i in range(self.count):
             weight, grad, lr = self.weights[i], grads[i], rate * self.ratios[i]
-            for transform in self.transforms:
-                grad = transform(weight, grad)
+            for transform in self.transforms[i]:
+                grad = transform(grad)
             if self.decays[i] > 0:
                 ops.assign_sub(weight, lr * self.decays[i] * weight)
             self.apply_adam(

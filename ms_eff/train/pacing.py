@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -42,6 +43,10 @@ class Pace:
             left = max(self.most - progress.step, 1)
             self.fitted = Fitted(progress.step, progress.share, left)
             self._set_rates(optimizer, progress.step / max(progress.share, 1e-9))
+
+    def timed(self, kind: str) -> AbstractContextManager[None]:
+        """Measure an `evaluation` or a `saving` for the budget, if there is one."""
+        return self.budget.timed(kind) if self.budget else nullcontext()
 
     def step_done(self, progress: Progress, kind: Hashable, optimizer: OptimizerState) -> None:
         """Measure a step; fit the schedule as soon as there is something to go by.

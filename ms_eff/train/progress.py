@@ -56,6 +56,11 @@ class Progress:
         if self.best_merit is None or merit > self.best_merit:  # of equals, the first
             self.best_merit, self.best_step = merit, self.step
 
+    def next_step(self, skipped: bool) -> None:
+        """Count a step; `skipped` if its gradients were not finite."""
+        self.step, self.batch = self.step + 1, self.batch + 1
+        self.overflows = self.overflows + 1 if skipped else 0
+
     def next_epoch(self) -> None:
         """Begin the next epoch."""
         self.epoch, self.batch, self.loss_sum = self.epoch + 1, 0, 0.0

@@ -53,7 +53,7 @@ class Step:
         weights: what this phase trains. Freezing leaves some out: their gradients are not computed.
         gradient: (forward, weights, reduce) -> function of the batch. SAM and meta-learning
             replace it; `reduce` averages gradients over the workers.
-        transforms: applied to each (weight, decayed gradient) before the momentum.
+        transforms: of each weight, what becomes of its decayed gradient before the momentum.
     """
 
     model: nn.Cell

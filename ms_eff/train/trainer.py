@@ -5,34 +5,33 @@ It knows no method by name; it asks each of them through the hooks of `ms_eff.me
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from mindspore import Tensor, nn
 from rich.console import Console
 
-from ms_eff.errors import DivergedError
 from ms_eff.methods.base import EpochEnd, Method
 from ms_eff.runtime import close_gradients
 from ms_eff.train import checkpoint
 from ms_eff.train.average import Average
 from ms_eff.train.budget import Budget
+from ms_eff.train.divergence import divergence
 from ms_eff.train.evaluate import Scored
-from ms_eff.train.feed import Feed, not_finite
+from ms_eff.train.feed import Feed
 from ms_eff.train.graph_cache import kept_graph
 from ms_eff.train.hooks import Hooks, run_start, shared_predictions
 from ms_eff.train.interrupt import Interrupted, StopFlag
-from ms_eff.train.logs import EpochBar, History, passes
+from ms_eff.train.logs import EpochBar, passes
 from ms_eff.train.optim import OptimizerState
 from ms_eff.train.pacing import Pace
 from ms_eff.train.precision import loss_scale, mixed_precision
 from ms_eff.train.progress import Progress
 from ms_eff.train.recompute import recompute_blocks
+from ms_eff.train.rows import Rows
 from ms_eff.train.saving import Saver
 from ms_eff.train.settings import TrainSettings
 from ms_eff.train.sink import require_queue, sunk_steps
@@ -40,11 +39,9 @@ from ms_eff.train.step import Forward, Step, TrainStep
 from ms_eff.train.store import Store
 from ms_eff.train.sync_norm import synchronised
 from ms_eff.train.tasks import task_of
-from ms_eff.train.workers import agreed_signal, summed
+from ms_eff.train.workers import agreed_signal, mean
 
 __all__ = ["Trainer"]
-
-_MOST_OVERFLOWS = 30  # a dynamic scale reaches 1 from 2^16 in 16; more in a row is divergence
 
 
 class Trainer:
@@ -110,7 +107,13 @@ class Trainer:
         self.compiled: dict[tuple[str, ...], TrainStep] = {}
         self.progress = Progress(seconds=spent)
         self._began = time.monotonic()
-        self.history = History(folder, settings.tensorboard and self.worker.rank == 0)
+        self.rows = Rows(
+            folder,
+            self.task,
+            self.console,
+            writes=self.worker.rank == 0,
+            tensorboard=settings.tensorboard,
+        )
 
     def fit(self) -> list[dict[str, Any]]:
         """Train to the end; return one row an epoch. The model ends with its averaged weights.
@@ -129,7 +132,7 @@ class Trainer:
                 while not self._is_over():
                     self._run_epoch(stop)
         finally:
-            self.history.close()
+            self.rows.close()
         self.hooks.conclude()
         self.average.take_over()
         if self.given is not self.model:
@@ -145,7 +148,8 @@ class Trainer:
         if self.settings.time_budget is None:
             return
         p, seconds = self.progress, self.settings.time_budget
-        budget = Budget(seconds, p.seconds, agree=self._mean, first_step=p.first_step)
+        # by one clock, each worker stops at the same step
+        budget = Budget(seconds, p.seconds, agree=mean, first_step=p.first_step)
         self.pace.start(budget, p, self.optimizer)
         self._tell_epochs(p.epoch)
         rows = self.feed.test()
@@ -168,18 +172,12 @@ class Trainer:
             self._end_epoch(p.batch * self._together / max(since, 1e-9))
             return
         p.finished, row = True, p.history[-1]
-        if self.task.metric not in row:
-            self._note(self.score(), row)
+        if not self.rows.has_score(row):
+            self.rows.note(row, self.score(), p)
         p.seconds = self._seconds()
         row["seconds"] = round(p.seconds, 3)
         self._tell(row)
         self._save()
-
-    def _mean(self, value: float) -> float:
-        """Return the mean over the workers: by one clock, each stops at the same step."""
-        if self.worker.size == 1:
-            return value
-        return float(summed(np.array([value]))[0]) / self.worker.size
 
     def _seconds(self) -> float:
         """Return what has been spent, over all calls; with a budget, by its clock."""
@@ -191,14 +189,11 @@ class Trainer:
     def score(self) -> Scored:
         """Evaluate on the test split, with averaged weights if there are any."""
         self.saver.share_statistics()
-        with self.average.in_place(), self._timed("evaluation"):
+        with self.average.in_place(), self.pace.timed("evaluation"):
             return self._evaluate(self.feed.test())
 
     def _evaluate(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Scored:
         return self.task.evaluate(self.model, batches, self.settings.mirror_test)
-
-    def _timed(self, kind: str) -> AbstractContextManager[None]:
-        return self.pace.budget.timed(kind) if self.pace.budget else nullcontext()
 
     # one epoch
 
@@ -253,13 +248,9 @@ class Trainer:
     ) -> None:
         """Count one step, of (inputs, indices); a negative rate: it was skipped for overflow."""
         p = self.progress
-        p.step += 1
-        p.batch += 1
-        p.overflows = p.overflows + 1 if rate < 0 else 0
-        if batch and not (rate >= 0 and math.isfinite(loss)) and (odd := not_finite(*batch)):
-            raise self._diverged(f"training sample {odd[0]} holds numbers that are not finite")
-        if p.overflows > _MOST_OVERFLOWS or (rate >= 0 and not math.isfinite(loss)):
-            raise self._diverged(f"loss is {loss}")
+        p.next_step(skipped=rate < 0)
+        if (what := divergence(loss, rate, p.overflows, batch)) is not None:
+            raise self.saver.diverged(p, what)
 
     def _between_steps(self, stop: StopFlag, taken: int) -> None:
         received = agreed_signal(stop.received)
@@ -275,20 +266,12 @@ class Trainer:
         if not last:
             self._tell_epochs(p.epoch + 1)  # first: the next epoch's phases follow from it
             p.finished = self.pace.out_of_time(self.hooks.phases(p.epoch + 1), p.epoch + 1)
-        row: dict[str, Any] = {
-            "epoch": p.epoch + 1,
-            "step": p.step,
-            "seconds": 0.0,
-            "lr": self.optimizer.last_rate,
-            "train_loss": self._mean(p.loss_sum / max(p.batch, 1)),
-            "samples_per_second": round(rate, 1),
-        }
-        if (damaged := self.feed.damaged()) is not None:
-            row["damaged"] = damaged
+        loss = mean(p.loss_sum / max(p.batch, 1))
+        row = self.rows.new(p, self.optimizer.last_rate, loss, rate, self.feed.damaged())
         score: Scored | None = None
         if last or p.finished or (p.epoch + 1) % self.settings.eval_every == 0:
             score = self.score()
-            self._note(score, row)
+            self.rows.note(row, score, p)
         event = EpochEnd(
             p.epoch,
             self.pace.epochs(p, p.epoch + 1),
@@ -308,19 +291,9 @@ class Trainer:
         if not self._is_over():
             self.pace.refit(p, self.optimizer)
 
-    def _note(self, score: Scored, row: dict[str, Any]) -> None:
-        row |= {**score.measures(), "samples": score.samples}
-        self.progress.note_score(score.merit)
-
     def _tell(self, row: dict[str, Any]) -> None:
-        score = f" · {self.task.told(row)}" if self.task.metric in row else ""
         epochs = row["epoch"] if self._is_over() else self.pace.epochs(self.progress, row["epoch"])
-        self.console.print(
-            f"epoch {row['epoch']}/{epochs} · loss {row['train_loss']:.4f}{score} "
-            f"· {row['samples_per_second']:.0f} samples/s · {row['seconds']:.0f} s"
-        )
-        if self.worker.rank == 0:
-            self.history.write(self.progress.history)
+        self.rows.tell(row, epochs, self.progress.history)
 
     def _steps_in(self, epoch: int) -> int:
         return self.feed.steps(self.hooks.size(epoch, len(self.feed.data.train)))
@@ -346,7 +319,7 @@ class Trainer:
     # checkpoints
 
     def _save(self) -> Path:
-        with self._timed("saving"):
+        with self.pace.timed("saving"):
             return self.saver.save(self.progress)
 
     @property
@@ -361,6 +334,3 @@ class Trainer:
         self.progress, path = found
         if not self._is_over():
             self.console.print(f"resuming from {path} (step {self.progress.step})")
-
-    def _diverged(self, what: str) -> DivergedError:
-        return self.saver.diverged(self.progress, what)

@@ -10,7 +10,15 @@ from mindspore import Parameter, Tensor, ops
 
 from ms_eff.errors import CheckpointError
 
-__all__ = ["agreed_signal", "average", "gathered", "require_same", "summed", "wait_for_all"]
+__all__ = [
+    "agreed_signal",
+    "average",
+    "gathered",
+    "mean",
+    "require_same",
+    "summed",
+    "wait_for_all",
+]
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -23,6 +31,11 @@ def summed(array: np.ndarray) -> np.ndarray:
     if _alone():
         return array
     return ops.AllReduce()(Tensor(array.astype(np.float32))).asnumpy().astype(np.float64)
+
+
+def mean(value: float) -> float:
+    """Return the mean of all workers' values; the value itself where there is one worker."""
+    return value if _alone() else float(summed(np.array([value]))[0]) / _count()
 
 
 def gathered(array: Tensor) -> Tensor:

@@ -120,12 +120,18 @@ def test_transforms_act_on_the_decayed_gradient():
     settings = TrainSettings(optimizer="sgd", lr=1.0, schedule="constant", weight_decay=0.1)
     net, step, state, _ = make(settings)
 
-    def centred(weight, grad):
-        return grad - grad.mean() if grad.ndim > 1 else grad
+    def centred(grad):
+        return grad - grad.mean()
 
-    TrainStep(dataclasses.replace(step, transforms=(centred,)), state)(Tensor(X), Tensor(Y))
-    g = gradient_of_w()[0] + 0.1 * W
-    np.testing.assert_allclose(net.weight.asnumpy(), W - (g - g.mean()), atol=LAYER)
+    def doubled(grad):
+        return 2.0 * grad
+
+    transforms = (lambda w: centred if w.name == "weight" else None, lambda w: doubled)
+    TrainStep(dataclasses.replace(step, transforms=transforms), state)(Tensor(X), Tensor(Y))
+    of_weight, of_bias = gradient_of_w()
+    g = of_weight + 0.1 * W
+    np.testing.assert_allclose(net.weight.asnumpy(), W - 2 * (g - g.mean()), atol=LAYER)
+    np.testing.assert_allclose(net.bias.asnumpy(), -2 * of_bias, atol=LAYER)
 
 
 @pytest.mark.gate

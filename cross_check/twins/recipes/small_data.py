@@ -50,7 +50,9 @@ def sam(given: Given) -> Trained:
 
 def centralized(given: Given) -> Trained:
     """Take each filter's mean out of the decayed gradient; the momentum is torch's."""
-    least = 2 if given.methods["gradient_centralization"]["layers"] == "all" else 3
+    kinds: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+    if given.methods["gradient_centralization"]["layers"] == "all":
+        kinds = (*kinds, nn.Linear)
     decoupled = given.train["optimizer"] == "adamw"
     decay = 0.0 if decoupled else given.train["weight_decay"]
 
@@ -58,8 +60,10 @@ def centralized(given: Given) -> Trained:
         for weight in network.parameters():
             if weight.ndim >= 2:  # vectors are not decayed here
                 weight.grad += decay * weight.detach()
-            if weight.ndim >= least:
-                weight.grad -= weight.grad.flatten(1).mean(1).view(-1, *[1] * (weight.ndim - 1))
+        for layer in network.modules():
+            if isinstance(layer, kinds):
+                grad = layer.get_parameter("weight").grad
+                grad -= grad.flatten(1).mean(1).view(-1, *[1] * (grad.ndim - 1))
 
     if not decoupled:
         given = replace(given, train={**given.train, "weight_decay": 0.0})

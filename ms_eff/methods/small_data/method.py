@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -14,7 +14,7 @@ from mindspore import Parameter, Tensor, nn
 from ms_eff.errors import PlanError
 from ms_eff.methods.base import Method, ModelContext
 from ms_eff.methods.small_data import ghost, whitening
-from ms_eff.methods.small_data.centralization import centralize_all, centralize_convolutions
+from ms_eff.methods.small_data.centralization import centralize, centralized_weights
 from ms_eff.methods.small_data.core import patch_moments, whitening_filters
 from ms_eff.methods.small_data.meta import PARTS, MetaGradient
 from ms_eff.methods.small_data.sam import SharpGradient
@@ -27,7 +27,7 @@ from ms_eff.methods.small_data.settings import (
     ProgressiveResizingSettings,
     SAMSettings,
 )
-from ms_eff.methods.small_data.stages import Shrunk, without_layers
+from ms_eff.methods.small_data.stages import Shrunk, require_smaller, without_layers
 from ms_eff.section import Section
 
 if TYPE_CHECKING:
@@ -83,9 +83,26 @@ class GradientCentralization(Method):
 
     name: ClassVar[str] = "gradient_centralization"
 
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Refuse a network without such layers.
+
+        Raises:
+            PlanError: it has none.
+        """
+        centralized_weights(model, self.settings.layers)
+        return model
+
     def change_step(self, step: Step, phase: str) -> Step:
-        """Add a transform between weight decay and momentum."""
-        transform = centralize_all if self.settings.layers == "all" else centralize_convolutions
+        """Add a transform between weight decay and momentum.
+
+        Raises:
+            PlanError: the network has no such layer.
+        """
+        names = centralized_weights(step.model, self.settings.layers)
+
+        def transform(weight: Parameter) -> Callable[[Tensor], Tensor] | None:
+            return centralize if weight.name in names else None
+
         return replace(step, transforms=(*step.transforms, transform))
 
 
@@ -100,16 +117,25 @@ class PatchWhitening(Method):
     name: ClassVar[str] = "patch_whitening"
     stage: ClassVar[str] = "whitened"
 
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Refuse inputs and networks whose first convolution the filters cannot stand for.
+
+        Raises:
+            PlanError: the inputs are no images, or the network has no such convolution.
+        """
+        self._find_layer(model, context)
+        return model
+
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Return the network with the filters in it; sets plan and report.
 
         Raises:
-            PlanError: it begins with no convolution over patches, or there are no images.
+            PlanError: as for `check`, or there are no training images.
         """
         if context.calibration is None:
             raise PlanError("methods.patch_whitening: needs training images; give calibration")
+        layer = self._find_layer(model, context)
         wishes, channels = self.settings, context.input_shape[1]
-        layer = whitening.first_convolution(model, channels, wishes.layer)
         images = _first(context.calibration(), wishes.images)
         moments, patches = patch_moments(images, wishes.patch)
         filters, values = whitening_filters(
@@ -118,6 +144,11 @@ class PatchWhitening(Method):
         self.plan = {"layer": layer, "filters": list(filters.shape)}
         self.report = {**self.plan, "patches": patches, "eigenvalues": values.tolist()}
         return whitening.whitened(model, layer, filters, self.seed)
+
+    def _find_layer(self, model: nn.Cell, context: ModelContext) -> str:
+        _require_images(self.name, context)
+        wishes, channels = self.settings, context.input_shape[1]
+        return whitening.first_convolution(model, channels, wishes.patch, wishes.layer)
 
     @classmethod
     def rebuild(cls, model: nn.Cell, plan: dict[str, Any]) -> nn.Cell:
@@ -136,19 +167,12 @@ class MetaLearning(Method):
     name: ClassVar[str] = "meta_learning"
     conflicts: ClassVar[tuple[str, ...]] = ("sam",)
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
+    # of three samples, a quarter would get nothing but filling, whose loss is NaN
+    full_batches: ClassVar[bool] = True
 
-    def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
-        """Check the batch; the model stays.
-
-        Raises:
-            PlanError: it cannot be dealt into four equal parts.
-        """
-        if context.input_shape[0] % PARTS:
-            raise PlanError(
-                f"methods.meta_learning: a batch of {context.input_shape[0]} cannot be dealt into "
-                f"{PARTS} equal parts; use a multiple of {PARTS} as data.batch_size"
-            )
-        return model
+    def parts(self) -> int:
+        """Support and query of two tasks."""
+        return PARTS
 
     def change_step(self, step: Step, phase: str) -> Step:
         """Replace how gradients are made."""
@@ -164,17 +188,17 @@ class GhostBatchNorm(Method):
     name: ClassVar[str] = "ghost_batch_norm"
     stage: ClassVar[str] = "ghost-normalised"
 
+    def parts(self) -> int:
+        """Those that are normalised by themselves."""
+        return self.settings.splits
+
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Return the network with other normalisations; sets plan and report.
 
         Raises:
-            PlanError: it has none, or the batch cannot be divided.
+            PlanError: it has none.
         """
-        splits, batch = self.settings.splits, context.input_shape[0]
-        if batch % splits:
-            raise PlanError(
-                f"methods.ghost_batch_norm.splits: {splits} parts do not divide a batch of {batch}"
-            )
+        splits = self.settings.splits
         changed, names = ghost.apply_ghost_batch_norm(model, splits)
         self.plan = {"splits": splits}
         self.report = {"splits": splits, "layers": names}
@@ -220,18 +244,14 @@ class ProgressiveResizing(Method):
     name: ClassVar[str] = "progressive_resizing"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
-    def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
-        """Check the images' size; the model stays.
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Refuse inputs that are no images, or no larger, and networks of one size.
 
         Raises:
-            PlanError: the small images would not be smaller.
+            PlanError: any of that.
         """
-        height, width = context.input_shape[2:]
-        if self.settings.side >= min(height, width):
-            raise PlanError(
-                f"methods.progressive_resizing.side: {self.settings.side} is not below the "
-                f"images' {height} x {width}"
-            )
+        _require_images(self.name, context)
+        require_smaller(model, context.input_shape[1:], self.settings.side)
         return model
 
     def phase(self, epoch: int) -> str:
@@ -243,6 +263,17 @@ class ProgressiveResizing(Method):
         if phase != "small":
             return step
         return replace(step, forward=Shrunk(step.forward, self.settings.side))
+
+
+def _require_images(method: str, context: ModelContext) -> None:
+    """Raise PlanError unless the inputs are images."""
+    shape = context.input_shape
+    if len(shape) != 4:
+        kind = {2: "texts ", 5: "clips "}.get(len(shape), "")
+        raise PlanError(
+            f"methods.{method}: is for images (B, C, H, W), and these data are {kind}{shape}; "
+            "leave it out"
+        )
 
 
 def _first(batches: Iterator[tuple[np.ndarray, np.ndarray]], limit: int) -> Iterator[np.ndarray]:

@@ -40,7 +40,8 @@ class GradientCentralizationSettings(Section):
     """Take each filter's mean out of its gradient, before the momentum (arXiv:2004.01461).
 
     Attributes:
-        layers: `conv`: convolutions only; `all`: every weight of two axes or more, embeddings too.
+        layers: `conv`: convolutions only, a ViT's over patches among them; `all`: dense layers as
+            well. Embeddings, positions and class tokens keep their gradients.
     """
 
     layers: Literal["conv", "all"] = "conv"

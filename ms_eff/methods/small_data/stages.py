@@ -8,9 +8,10 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 from mindspore.ops.primitive import constexpr
 
-from ms_eff.errors import PlanError
+from ms_eff.bench.counts import calls_of
+from ms_eff.errors import ConfigError, PlanError, first_line
 
-__all__ = ["Shrunk", "area_weights", "without_layers"]
+__all__ = ["Shrunk", "area_weights", "require_smaller", "without_layers"]
 
 
 class Shrunk(nn.Cell):
@@ -56,6 +57,38 @@ def area_weights(size: int, side: int) -> np.ndarray:
     low = np.maximum(pixels, edges[:-1, None])
     high = np.minimum(pixels + 1, edges[1:, None])
     return (np.maximum(high - low, 0.0) * side / size).astype(np.float32)
+
+
+def require_smaller(network: nn.Cell, image_shape: Sequence[int], side: int) -> None:
+    """Raise PlanError unless images are larger than `side` and a network takes them so small.
+
+    A network that says its `image_size` takes no other: one position could be added to all tokens
+    without an error. Of others, one inference on zeros tells.
+
+    Args:
+        network: left as it is.
+        image_shape: (C, H, W).
+        side: of the smaller images.
+    """
+    channels, height, width = image_shape
+    if side >= min(height, width):
+        raise PlanError(
+            f"methods.progressive_resizing.side: {side} is not below the images' {height} x {width}"
+        )
+    kind, why = type(network).__name__, ""
+    if hasattr(network, "image_size"):
+        why = "it is made for one size"
+    else:
+        try:
+            calls_of(network, (1, channels, side, side))
+        except ConfigError as error:
+            why = first_line(error.__cause__ or error)
+    if why:
+        raise PlanError(
+            f"methods.progressive_resizing.side = {side}: {kind} does not take images of "
+            f"{side} x {side} in place of {height} x {width} ({why}); use another side, or a "
+            "network of free sizes"
+        )
 
 
 def without_layers(weights: Sequence[Parameter], layers: Sequence[str]) -> tuple[Parameter, ...]:

@@ -68,16 +68,18 @@ class WhitenedConv(nn.Cell):
         return self.mix(self.whiten(x))
 
 
-def first_convolution(network: nn.Cell, channels: int, layer: str | None = None) -> str:
+def first_convolution(network: nn.Cell, channels: int, patch: int, layer: str | None = None) -> str:
     """Return the name of the convolution that sees the images.
 
     Args:
         network: any.
         channels: of its images.
+        patch: side of the filters that are to stand for it.
         layer: the name, if it is known.
 
     Raises:
-        PlanError: there is no such convolution, or its filters are of one pixel.
+        PlanError: there is no such convolution, its filters are of one pixel, or those over patches
+            cannot stand for it.
     """
     found = {n: c for n, c in network.cells_and_names() if type(c) is nn.Conv2d}
     if layer is not None and layer not in found:
@@ -91,7 +93,35 @@ def first_convolution(network: nn.Cell, channels: int, layer: str | None = None)
             f"over patches of {channels} channels; list it before methods that decompose, or name "
             "its layer"
         )
+    _require_replaceable(found[name], name, channels, patch)
     return name
+
+
+def _require_replaceable(conv: nn.Conv2d, layer: str, channels: int, patch: int) -> None:
+    """Raise PlanError unless filters over patches give an output of the same shape and meaning."""
+    height, width = conv.kernel_size
+    pads = (conv.padding,) * 4 if isinstance(conv.padding, int) else conv.padding
+    stride, padding = conv.stride, (pads[0] + pads[1], pads[2] + pads[3])
+    keeps_size = conv.pad_mode == "same" or (
+        conv.pad_mode == "pad" and padding == (height - 1, width - 1)
+    )
+    wrong = {
+        f"{conv.in_channels} channels": conv.in_channels != channels,
+        f"{conv.group} groups": conv.group != 1,
+        f"dilation {max(conv.dilation)}": max(conv.dilation) > 1,
+        "a bias": conv.has_bias,
+        f"strides {stride[0]} and {stride[1]}": stride[0] != stride[1],
+        f"stride {max(stride)}, above the patches' {patch}": max(stride) > patch,
+        f"pad_mode={conv.pad_mode}, padding={conv.padding}": not keeps_size,
+    }
+    if any(wrong.values()):
+        raise PlanError(
+            f"methods.patch_whitening: convolution '{layer}' of {height} x {width} has "
+            f"{', '.join(what for what, is_so in wrong.items() if is_so)}; filters stand for one "
+            f"of {channels} channels, without groups, dilation or bias, with one stride of {patch} "
+            "at most, whose output has the input's size over it; name another layer, or leave the "
+            "method out"
+        )
 
 
 def whitened(network: nn.Cell, layer: str, filters: np.ndarray, seed: int = 0) -> nn.Cell:
@@ -99,21 +129,17 @@ def whitened(network: nn.Cell, layer: str, filters: np.ndarray, seed: int = 0) -
 
     Args:
         network: any.
-        layer: name of the convolution; its stride and bias-free output channels stay.
+        layer: name of the convolution; its stride and output channels stay.
         filters: (O, C, p, p).
         seed: of the 1x1 convolution's weights.
 
     Raises:
-        PlanError: no such convolution, or one that is dilated, in groups, or has other channels.
+        PlanError: no such convolution, or one that the filters cannot stand for.
     """
     conv: Any = dict(network.cells_and_names()).get(layer)
     if type(conv) is not nn.Conv2d:
         raise PlanError(f"patch_whitening: the network has no convolution '{layer}'")
-    if conv.in_channels != filters.shape[1] or conv.group != 1 or max(conv.dilation) > 1:
-        raise PlanError(
-            f"patch_whitening: '{layer}' takes {conv.in_channels} channels in {conv.group} groups "
-            f"with dilation {max(conv.dilation)}; it should take {filters.shape[1]} at once"
-        )
+    _require_replaceable(conv, layer, filters.shape[1], filters.shape[2])
     new = WhitenedConv(filters, conv.out_channels, conv.stride[0], seed)
     for name, parameter in new.parameters_and_names():
         parameter.name = f"{layer}.{name}"

@@ -7,8 +7,9 @@ import pytest
 from mindspore import Tensor, nn
 
 from ms_eff.deploy.folding import fold_norms
-from ms_eff.errors import PlanError
+from ms_eff.errors import ConfigError, PlanError
 from ms_eff.methods.base import ModelContext
+from ms_eff.methods.registry import check_batches
 from ms_eff.methods.small_data import GhostBatchNorm, GhostBatchNormSettings
 from tests.methods.small_data.problems import batch, network_step
 from tests.tolerances import LAYER
@@ -67,7 +68,10 @@ def test_inference_is_the_plain_normalisation_and_folds_away() -> None:
 
 
 def test_what_cannot_be_split_is_refused() -> None:
-    with pytest.raises(PlanError, match="3 parts do not divide a batch of 8"):
-        _ghost(splits=3)
+    method = GhostBatchNorm(GhostBatchNormSettings(splits=3))
+    message = r"data\.batch_size = 8: 'ghost_batch_norm' divides it into 3 equal parts; .* of 3$"
+    with pytest.raises(ConfigError, match=message):
+        check_batches([method], 8, drop_last=True)
+    check_batches([method], 9, drop_last=False)  # the last batch is filled up
     with pytest.raises(PlanError, match="SequentialCell has no batch normalisation"):
         _ghost(nn.SequentialCell(nn.Dense(2, 2)))

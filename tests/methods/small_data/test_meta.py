@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from mindspore import Tensor
 
-from ms_eff.errors import PlanError
-from ms_eff.methods.base import ModelContext
-from ms_eff.methods.small_data import MetaLearning, MetaLearningSettings
+from ms_eff.data.pipeline import IGNORED
+from ms_eff.errors import ConfigError
+from ms_eff.methods.registry import check_batches
+from ms_eff.methods.small_data import (
+    GhostBatchNorm,
+    GhostBatchNormSettings,
+    MetaLearning,
+    MetaLearningSettings,
+)
 from ms_eff.methods.small_data.meta import deal
 from ms_eff.train.optim import OptimizerState
 from ms_eff.train.scaling import LossScale
@@ -136,5 +142,27 @@ def test_gradients_equal_a_slow_reference_on_a_network(order) -> None:
 
 
 def test_a_batch_that_cannot_be_dealt_is_refused() -> None:
-    with pytest.raises(PlanError, match="a batch of 10 cannot be dealt into 4 equal parts"):
-        _meta().change_model(small_net(), ModelContext((10, 1, 8, 8)))
+    message = r"data\.batch_size = 10: 'meta_learning' divides it into 4 equal parts; .* of 4$"
+    with pytest.raises(ConfigError, match=message):
+        check_batches([_meta()], 10, drop_last=True)
+
+
+def test_ghost_batches_are_parts_of_a_quarter() -> None:
+    methods = [_meta(), GhostBatchNorm(GhostBatchNormSettings(splits=4))]
+    message = (
+        "'meta_learning' and 'ghost_batch_norm' divide it into 4 x 4 equal parts; .* 4 x 4 = 16"
+    )
+    with pytest.raises(ConfigError, match=message):
+        check_batches(methods, 8, drop_last=True)
+    with pytest.raises(ConfigError, match="'ghost_batch_norm' and 'meta_learning' divide it"):
+        check_batches(methods[::-1], 8, drop_last=True)
+    check_batches(methods, 32, drop_last=True)
+
+
+def test_a_last_batch_that_is_not_full_is_refused() -> None:
+    # of three samples and filling, one quarter is all filling, and its loss is 0 / 0
+    labels = Tensor(np.array([0, 1, 2] + 5 * [IGNORED], np.int32))
+    quarters = labels.asnumpy()[deal(labels).asnumpy()].reshape(4, 2)
+    assert (quarters == IGNORED).all(1).any()
+    with pytest.raises(ConfigError, match=r"data\.drop_last = false: 'meta_learning' .*; use true"):
+        check_batches([_meta()], 8, drop_last=False)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
+from ms_eff import models
 from ms_eff.errors import PlanError
 from ms_eff.methods.base import ModelContext
 from ms_eff.methods.small_data import (
@@ -21,6 +22,10 @@ from tests.train.helpers import small_net, trainer, weights
 
 def _freezing(**layers) -> ProgressiveFreezing:
     return ProgressiveFreezing(ProgressiveFreezingSettings(layers=layers))
+
+
+def _resizing(**wishes) -> ProgressiveResizing:
+    return ProgressiveResizing(ProgressiveResizingSettings(**wishes))
 
 
 class Snapshots(ProgressiveFreezing):
@@ -71,15 +76,42 @@ def test_small_images_come_first(tmp_path) -> None:
     # the network takes any size
     net = small_net()
     net = nn.SequentialCell(*list(net)[:3], _Pooled(), nn.Dense(4, 3))
-    method = ProgressiveResizing(ProgressiveResizingSettings(side=4, until=0.5))
-    method.change_model(net, ModelContext((8, 1, 8, 8)))
+    method = _resizing(side=4, until=0.5)
+    assert method.check(net, ModelContext((8, 1, 8, 8))) is net
     job = trainer(tmp_path, net, [method], epochs=2)
     job.fit()
     assert list(job.compiled) == [("small",), ("",)]
+
+
+def test_a_side_that_is_not_smaller_or_not_taken_is_refused() -> None:
     with pytest.raises(PlanError, match="24 is not below the images' 8 x 8"):
-        ProgressiveResizing(ProgressiveResizingSettings()).change_model(
-            net, ModelContext((8, 1, 8, 8))
-        )
+        _resizing().check(small_net(), ModelContext((8, 1, 8, 8)))
+    # its last layer counts the pixels
+    message = (
+        r"side = 4: SequentialCell does not take images of 4 x 4 in place of 8 x 8 \(.+\); use"
+    )
+    with pytest.raises(PlanError, match=message):
+        _resizing(side=4).check(small_net(), ModelContext((8, 1, 8, 8)))
+
+
+@pytest.mark.parametrize("pool", ["token", "mean"])  # `mean`: one token takes on all positions
+def test_a_vit_has_a_position_for_each_patch(pool) -> None:
+    vit = models.build("vit", image_size=8, patch_size=4, dim=12, depth=1, heads=3, pool=pool)
+    message = "VisionTransformer does not take images of 4 x 4 .* made for one size"
+    with pytest.raises(PlanError, match=message):
+        _resizing(side=4).check(vit, ModelContext((8, 3, 8, 8)))
+
+
+@pytest.mark.parametrize(
+    ("shape", "kind"),
+    [((8, 4, 1, 8, 8), r"clips \(8, 4, 1, 8, 8\)"), ((8, 16), r"texts \(8, 16\)")],
+)
+def test_other_inputs_than_images_are_refused(shape, kind) -> None:
+    message = (
+        rf"progressive_resizing: is for images \(B, C, H, W\), and these data are {kind}; leave"
+    )
+    with pytest.raises(PlanError, match=message):
+        _resizing(side=4).check(small_net(), ModelContext(shape))
 
 
 class _Pooled(nn.Cell):

@@ -9,11 +9,17 @@ from mindspore import Tensor, nn
 
 from ms_eff import models
 from ms_eff.bench.counts import count, totals
+from ms_eff.bench.modes import execution_mode
 from ms_eff.deploy.export import export
 from ms_eff.errors import PlanError
 from ms_eff.methods.base import ModelContext
 from ms_eff.methods.lowrank import LowRank, LowRankSettings
-from ms_eff.methods.small_data import PatchWhitening, PatchWhiteningSettings, WhitenedConv
+from ms_eff.methods.small_data import (
+    PatchWhitening,
+    PatchWhiteningSettings,
+    WhitenedConv,
+    whitened,
+)
 from ms_eff.train import checkpoint
 from tests.methods.small_data.problems import network_step
 from tests.tolerances import LAYER
@@ -125,3 +131,59 @@ def test_low_rank_layers_come_after_and_leave_the_filters_alone() -> None:
 def test_networks_that_do_not_fit_are_refused(network, settings, message) -> None:
     with pytest.raises(PlanError, match=message):
         _whitened(network, **settings)
+
+
+def _stem(kernel=3, stride=1, pad_mode="pad", padding=1, **more) -> nn.Cell:
+    return nn.SequentialCell(
+        nn.Conv2d(3, 4, kernel, stride, pad_mode=pad_mode, padding=padding, **more)
+    )
+
+
+@pytest.mark.parametrize(
+    ("stem", "what"),
+    [
+        ({"has_bias": True}, "a bias"),
+        ({"kernel": 4, "stride": 4, "padding": 0}, "stride 4, above the patches' 3, pad_mode=pad"),
+        ({"stride": (1, 2)}, "strides 1 and 2"),
+        ({"pad_mode": "valid", "padding": 0}, "pad_mode=valid, padding=0"),
+        ({"padding": 2, "dilation": 2}, "dilation 2"),
+        ({"kernel": 4, "padding": 1}, "pad_mode=pad, padding=1"),
+        ({"padding": (2, 0, 1, 0)}, r"pad_mode=pad, padding=\(2, 0, 1, 0\)"),
+    ],
+)
+def test_a_stem_that_filters_cannot_stand_for_is_refused(stem, what) -> None:
+    message = rf"^methods\.patch_whitening: convolution '0' of .* has {what}.*; name another layer"
+    network = _stem(**stem)
+    with pytest.raises(PlanError, match=message):
+        PatchWhitening(PatchWhiteningSettings()).check(network, CONTEXT)
+    with pytest.raises(PlanError, match=message):
+        whitened(network, "0", np.zeros((27, 3, 3, 3), np.float32))
+
+
+@pytest.mark.parametrize("patch", [2, 3])
+@pytest.mark.parametrize(
+    "stem",
+    [
+        {},
+        {"pad_mode": "same", "padding": 0, "stride": 2},
+        {"kernel": 7, "padding": 3, "stride": 2},
+        {"kernel": 4, "padding": (1, 2, 0, 3)},
+        {"kernel": 2, "padding": (0, 1, 0, 1), "stride": 2},
+    ],
+)
+def test_what_stands_for_a_stem_gives_outputs_of_its_shape(stem, patch) -> None:
+    network = _stem(**stem)
+    new = whitened(network, "0", np.zeros((4, 3, patch, patch), np.float32))
+    with execution_mode(ms.PYNATIVE_MODE):
+        for size in ((8, 9), (7, 12)):
+            images = Tensor(np.zeros((2, 3, *size), np.float32))
+            assert new(images).shape == network(images).shape
+
+
+def test_clips_are_refused() -> None:
+    method = PatchWhitening(PatchWhiteningSettings())
+    context = ModelContext((8, 4, 3, 32, 32), _batches)
+    message = r"patch_whitening: is for images \(B, C, H, W\), .* are clips \(8, 4, 3, 32, 32\)"
+    for hook in (method.check, method.change_model):
+        with pytest.raises(PlanError, match=message):
+            hook(models.build("eco_lite_small", width=4, frames=4), context)

@@ -126,7 +126,8 @@ def test_half_precision_learns_as_well(folder, tmp_path):
         ({"model": {"name": "resnet18"}}, "language gives plain text; use one of gpt2"),
         ({"model": {"name": "gpt2", **MODEL, "vocab": 9}}, r"model\.vocab = 9: .*knows \d+"),
         ({"model": {"name": "gpt2", **MODEL, "positions": 9}}, r"positions = 9: data\.block is 16"),
-        ({"train": {"mirror_test": True}}, r"train\.mirror_test: true: a text has no mirror image"),
+        ({"train": {"mirror_test": True}}, r"^train\.mirror_test: true: a text has no mirror"),
+        ({"pretrain": {"mirror_test": True}}, r"^pretrain\.mirror_test: true: a text has no"),
         ({"methods": ({"swiftlearn": {"keep": 0.5}},)}, "'swiftlearn' is for classification"),
     ],
 )
