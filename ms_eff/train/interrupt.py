@@ -116,8 +116,13 @@ class StopFlag:
 
 
 @contextmanager
-def lock_folder(folder: Path, name: str = ".lock") -> Iterator[None]:
-    """Hold a run's output folder; a second run in it is refused. The lock dies with its process.
+def lock_folder(folder: Path, name: str = ".lock", key: str = "output") -> Iterator[None]:
+    """Hold a run's folder; a second run in it is refused. The lock dies with its process.
+
+    Args:
+        folder: made if it is missing.
+        name: of the lock's file.
+        key: the setting that named the folder, for errors.
 
     Raises:
         SetupError: the folder cannot be made or written, or another run holds it.
@@ -127,14 +132,14 @@ def lock_folder(folder: Path, name: str = ".lock") -> Iterator[None]:
         handle = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
         raise SetupError(
-            f"output = {folder}: cannot be written: {error.strerror}; choose another output=FOLDER"
+            f"{key} = {folder}: cannot be written: {error.strerror}; choose another {key}=FOLDER"
         ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(handle)
         raise SetupError(
-            f"output = {folder}: another run is writing here; wait for it or choose another output="
+            f"{key} = {folder}: another run is writing here; wait for it or choose another {key}="
         ) from error
     try:
         yield

@@ -13,6 +13,7 @@ from ms_eff.methods.lowrank.graph_moments import collect_by_block
 from ms_eff.methods.progressive.settings import CalibrationSettings
 from ms_eff.methods.progressive.stacks import embedded, stack_of
 from ms_eff.methods.progressive.statistics import SavedMoments, StatisticsWriter
+from ms_eff.train.interrupt import lock_folder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -32,17 +33,18 @@ def calibrated(
     """Return the moments of a parent's block linears over a text; measured if no folder has them.
 
     Memory: one block with its moments, and the embedding; the folder needs, meanwhile, 4 bytes a
-    token, channel and block.
+    token, channel and block. Stopped, it goes on at the pass through a block.
 
     Args:
         parent: the model on disk, or one compressed.
         tokenizer: of the parent.
         settings: which text.
-        folder: of the statistics.
+        folder: of the statistics: new, empty, or with statistics whole or begun.
         tell: told how many of how many passes through a block are done.
 
     Raises:
-        ConfigError: the folder holds statistics of other text or of another parent.
+        ConfigError: the folder holds statistics of another text or parent, or other things.
+        SetupError: another run is writing into it.
         DataError: the text is too short.
     """
     made_from: dict[str, Any] = {
@@ -51,22 +53,31 @@ def calibrated(
         "tokens": settings.tokens,
         "window": settings.window,
     }
-    if SavedMoments.held_by(folder):
-        saved = SavedMoments(folder)
-        saved.check(made_from)
-        return saved
+    if not SavedMoments.held_by(folder):
+        with lock_folder(folder, key="calibration.statistics"):
+            if not SavedMoments.held_by(folder):  # another run may just have come to its end
+                _measure(parent, tokenizer, settings, StatisticsWriter(folder, made_from), tell)
+    saved = SavedMoments(folder)
+    saved.check(made_from)
+    return saved
+
+
+def _measure(
+    parent: Model,
+    tokenizer: Tokenizer,
+    settings: CalibrationSettings,
+    writer: StatisticsWriter,
+    tell: Callable[[int, int], None],
+) -> None:
     rows = windows(encode_files(tokenizer, settings.files), settings.window, settings.tokens)
-    writer = StatisticsWriter(folder, made_from)
-    stack = stack_of(parent, settings.window - 1)
-    hidden = embedded(parent, rows[:, :-1])
-    passes = iter(range(1, 2 * parent.shape.depth + 1))
+    passes = 2 * parent.shape.depth
     for i, found in collect_by_block(
-        stack,
-        hidden,
+        stack_of(parent, settings.window - 1),
+        embedded(parent, rows[:, :-1]),
         np.ascontiguousarray(rows[:, 1:]),
-        folder / "states.partial",
-        lambda: tell(next(passes), 2 * parent.shape.depth),
+        writer.folder / "states.partial",
+        lambda done: tell(done, passes),
     ):
         prefix = f"{parent.shape.blocks}.{i}."
         writer.add({prefix + name.removeprefix("block."): m for name, m in found.items()})
-    return writer.finish()
+    writer.finish(rows.size)
