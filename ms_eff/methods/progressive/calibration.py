@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from ms_eff.methods.progressive.compressed import Model
 
-__all__ = ["calibrated"]
+__all__ = ["calibrated", "calibration_windows"]
 
 
 def calibrated(
@@ -62,6 +62,12 @@ def calibrated(
     return saved
 
 
+def calibration_windows(tokenizer: Tokenizer, settings: CalibrationSettings) -> np.ndarray:
+    """Return the windows (n, N) of token ids that are measured; raises DataError if it is none."""
+    ids = encode_files(tokenizer, settings.files)
+    return windows(ids, settings.window, settings.tokens, "calibration.files")
+
+
 def _measure(
     parent: Model,
     tokenizer: Tokenizer,
@@ -69,7 +75,7 @@ def _measure(
     writer: StatisticsWriter,
     tell: Callable[[int, int], None],
 ) -> None:
-    rows = windows(encode_files(tokenizer, settings.files), settings.window, settings.tokens)
+    rows = calibration_windows(tokenizer, settings)
     passes = 2 * parent.shape.depth
     for i, found in collect_by_block(
         stack_of(parent, settings.window - 1),
