@@ -63,5 +63,5 @@ def fill(network: nn.Cell, source: Arrays, where: object) -> nn.Cell:
                 f"{where}: of another model: '{name}' is {array.shape}, the network has "
                 f"{tuple(parameter.shape)}; check model and plan"
             )
-        parameter.set_data(Tensor(array))
+        parameter.set_data(Tensor(array, parameter.dtype))
     return network
