@@ -179,7 +179,13 @@ def _figure(rows: Sequence[Row]) -> Any:
     tasks = dict.fromkeys(name for row in rows for name in row.get("zero_shot") or {})
     figure, axes = panels(2 if tasks else 1, size=(5.4, 3.6))
     judged = [row for row in rows if math.isfinite(row["perplexity"])]
-    _draw(axes[0], [(row, row["perplexity"]) for row in judged], "perplexity", 0)
+    points = [(row, row["perplexity"]) for row in judged]
+    _draw(axes[0], points, "perplexity", 0)
+    for row, value in points:
+        place = row["params"] / 1e6, value
+        axes[0].annotate(
+            name_of(row), place, (4, 5), textcoords="offset points", color=INK, fontsize=7
+        )
     found = [row["perplexity"] for row in judged]
     if found and max(found) > 10 * min(found):
         axes[0].set_yscale("log")
@@ -194,15 +200,12 @@ def _figure(rows: Sequence[Row]) -> Any:
 
 
 def _draw(axis: Any, points: Sequence[tuple[Row, float]], label: str, index: int) -> None:
-    """Draw one series, its points named; the parent is a star."""
+    """Draw one series; the parent is a star."""
     places = [(row["params"] / 1e6, value) for row, value in points]
     axis.plot(*zip(*places, strict=True) if places else ((), ()), **style(index), label=label)
     for (row, _), place in zip(points, places, strict=True):
         if row["ratio"] == 1:
             axis.plot(*place, color=INK, marker="*", markersize=9, linestyle="none")
-        axis.annotate(
-            name_of(row), place, (4, 5), textcoords="offset points", color=INK, fontsize=7
-        )
     axis.margins(0.15, 0.2)
 
 
