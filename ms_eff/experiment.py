@@ -5,6 +5,7 @@ Where things lie in its output folder: `ms_eff.run_folder`.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -83,8 +84,11 @@ class Experiment:
         """Do the whole job: dense training, methods, training with them; reuse what is there."""
         self._check_methods()
         model, description, trained = self._dense()
+        began = time.monotonic()
         model = self._change(model, description, trained)
-        self._train(model, description, "fine-tuned" if trained else "trained")
+        # a trained network's change is a stage of its own; a new one's is part of its training
+        spent = 0.0 if trained else time.monotonic() - began
+        self._train(model, description, "fine-tuned" if trained else "trained", spent)
         return self.results
 
     def compress(self) -> Results:
@@ -212,12 +216,13 @@ class Experiment:
             model = method.check(model, context)
         runtime.set_seed(self.config.seed)  # as if no network had been made yet
 
-    def _train(self, model: nn.Cell, description: dict[str, Any], stage: str) -> None:
+    def _train(self, model: nn.Cell, description: dict[str, Any], stage: str, spent: float) -> None:
         if self._has(stage):
             self.console.print(f"{self.folder}: already trained ({stage}); nothing to do")
             return
         self.console.print(f"[bold]{stage}[/]: training")
-        rows = self._fit(model, description, self.config.train, "train", self.methods)
+        settings = self.config.train
+        rows = self._fit(model, description, settings, "train", self.methods, spent)
         for method in self.methods:  # some know only now what they did
             if method.report is not None:
                 self.results.methods[method.name] = method.report
@@ -230,6 +235,7 @@ class Experiment:
         settings: TrainSettings,
         folder: str,
         methods: list[Method],
+        spent: float = 0.0,
     ) -> list[dict[str, Any]]:
         self.output.sign()
         return Trainer(
@@ -241,6 +247,7 @@ class Experiment:
             methods=methods,
             console=self.console,
             cache=self.config.device.cache,
+            spent=0.0 if settings.time_budget is None else spent,
         ).fit()
 
     def _keep(

@@ -15,8 +15,10 @@ __all__ = ["check_inputs", "model_args"]
 
 # networks of free sizes, whose vocabulary is that of the text; the others have one of their own
 _FREE_VOCAB = ("bert", "gpt2", "gpt2_classifier")
-# the longest sequence of a network that is given no other
+# of a network that is given no other, by the first part of its name: the longest sequence, and the
+# number of tokens where it is not the text's
 _POSITIONS = {"bert": 512, "minilm": 512, "gpt2": 1024}
+_VOCAB = {"bert": 30522, "minilm": 30522, "gpt2": 50257}
 
 
 def check_inputs(config: Config, data: DataSet) -> None:
@@ -71,17 +73,22 @@ def model_args(config: Config, data: DataSet) -> dict[str, Any]:
 
 def _check_text(config: Config, data: TextSet | LanguageSet) -> None:
     settings, longest = config.model, data.image_shape[-1]
-    positions = settings.positions or _POSITIONS.get(settings.name.partition("_")[0], longest)
+    kind = settings.name.partition("_")[0]
+    positions = settings.positions or _POSITIONS.get(kind, longest)
     if positions < longest:
         key = "data.block" if isinstance(data, LanguageSet) else "the last bucket of data.buckets"
         raise ConfigError(
             f"model.positions = {positions}: {key} is {longest}; give as many positions, or "
             "shorter samples"
         )
-    if (settings.vocab or data.vocab) < data.vocab:
+    own = data.vocab if settings.name in _FREE_VOCAB else _VOCAB[kind]
+    vocab = settings.vocab or own
+    if vocab < data.vocab:
+        remedy = "leave it out, or give as many"
+        if own < data.vocab:
+            remedy = f"take the tokenizer of {settings.name}, or give as many and no weights"
         raise ConfigError(
-            f"model.vocab = {settings.vocab}: the tokenizer knows {data.vocab} tokens; leave it "
-            "out, or give as many"
+            f"model.vocab = {vocab}: the tokenizer knows {data.vocab} tokens; {remedy}"
         )
     if config.train.mirror_test:
         raise ConfigError("train.mirror_test: true: a text has no mirror image; use false")

@@ -42,11 +42,13 @@ class Case:
         network: a key of `NETWORKS`.
         methods: name -> settings, in the order of a config.
         onnx: whether the network can be exported to ONNX.
+        epochs: of its run, of six steps each.
     """
 
     network: str
     methods: dict[str, dict[str, Any]] = field(default_factory=dict)
     onnx: bool = True
+    epochs: int = 2
 
     @property
     def name(self) -> str:
@@ -65,7 +67,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "skipvit": {"score_block": 0, "merge_block": 2, "warmup": 0.5},
     "spatiotemporal": {"variant": "add"},
     "truncation": {"keep": 1, "rule": "bottom"},
-    "swiftlearn": {"keep": 0.5, "policy": "random_fresh"},
+    "swiftlearn": {"keep": 0.5, "policy": "random_fresh", "warmup_epochs": 1},
     "lowrank": {"ratio": 2.0},
     "sam": {"every": 2},
     "gradient_centralization": {"layers": "all"},
@@ -75,6 +77,7 @@ _SETTINGS: dict[str, dict[str, Any]] = {
     "progressive_freezing": {"layers": {"blocks.0": 0.5}},
     "progressive_resizing": {"side": 8, "until": 0.5},
 }
+_INFOBATCH = {"keep": 0.5, "policy": "infobatch", "warmup_epochs": 1, "anneal_epochs": 0}
 CHANGE_THE_MODEL = frozenset({
     *("gqkva", "skipvit", "spatiotemporal", "truncation", "lowrank"),
     *("patch_whitening", "ghost_batch_norm"),
@@ -82,8 +85,9 @@ CHANGE_THE_MODEL = frozenset({
 _OF_RESNET9 = ("patch_whitening", "ghost_batch_norm", "progressive_resizing")
 
 
-def _case(network: str, *names: str, **changes: dict[str, Any]) -> Case:
-    return Case(network, {name: changes.get(name, _SETTINGS[name]) for name in names})
+def _case(network: str, *names: str, epochs: int = 2, **changes: dict[str, Any]) -> Case:
+    settings = {name: changes.get(name, _SETTINGS[name]) for name in names}
+    return Case(network, settings, epochs=epochs)
 
 
 def _alone(name: str) -> Case:
@@ -106,20 +110,22 @@ PAIRS: tuple[Case, ...] = (
     _case("resnet9", "ghost_batch_norm", "progressive_resizing"),
     _case("clips", "spatiotemporal", "gradient_centralization"),
     # the data, and what trains on them
-    _case("vit", "swiftlearn", "distillation", swiftlearn={"keep": 0.5}),
-    _case("vit", "swiftlearn", "progressive_freezing", swiftlearn={"policy": "infobatch"}),
+    _case("vit", "swiftlearn", "distillation", epochs=3, swiftlearn={"keep": 0.5}),
+    _case("vit", "swiftlearn", "progressive_freezing", swiftlearn=_INFOBATCH),
+    _case("vit", "skipvit", "swiftlearn", swiftlearn=_INFOBATCH),
     _case("vit", "sam", "gradient_centralization"),
 )
 
 REFUSED: tuple[Case, ...] = (
     _case("vit", "sam", "meta_learning"),
-    _case("vit", "distillation", "swiftlearn", swiftlearn={"policy": "infobatch"}),
+    _case("vit", "distillation", "swiftlearn", swiftlearn=_INFOBATCH),
+    _case("vit", "swiftlearn", "meta_learning", swiftlearn=_INFOBATCH),
     _case("vit", "distillation", "meta_learning", distillation={"kind": "mate"}),
 )
 
 
 def config_of(case: Case, output: Path, teacher: Path, **train: Any) -> Config:
-    """Return the config of a run of twelve steps in two epochs.
+    """Return the config of a run of six steps an epoch, fewer on a share of the samples.
 
     Args:
         case: the row.
@@ -137,7 +143,10 @@ def config_of(case: Case, output: Path, teacher: Path, **train: Any) -> Config:
         output=output,
         model=model,
         data=data,
-        train={"epochs": 2, "lr": 0.02, "eval_every": 2, "save_every_steps": 3, "keep": 9, **train},
+        train={
+            **{"epochs": case.epochs, "eval_every": case.epochs, "lr": 0.02},
+            **{"save_every_steps": 3, "keep": 9, **train},
+        },
         methods=methods,
         export={"formats": ("mindir", "onnx") if case.onnx else ("mindir",)},
         **whole,

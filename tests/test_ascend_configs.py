@@ -71,6 +71,8 @@ SMALL: dict[str, dict[str, Any]] = {
     "swiftlearn/bert_base_sst2_ascend.yaml": {
         "model": {"name": "bert", "dim": 16, "depth": 1, "heads": 2, "hidden": 32},
         "data": {"buckets": [16], "global_batch_size": 16, "eval_batch_size": 20},
+        "methods.swiftlearn.keep": 0.5,  # of 32 samples
+        "train": {"epochs": 3},  # two of them of warm-up
     },
     "video/eco_lite_ucf101_ascend.yaml": {
         "model": {"name": "eco_lite_small", "width": 4},
@@ -114,6 +116,8 @@ def small(name: str, output: Path, files: Path) -> Config:
     raw = loaded(name).model_dump(mode="json", exclude_unset=True)
     changes = SMALL[name]
     for key, value in changes.items():
+        if key == "train":
+            continue  # below, over what holds for all
         if key in ("model", "data"):
             keeps = key == "model" and "name" not in value
             keeps = keeps or (key == "data" and "name" not in value)
@@ -132,7 +136,7 @@ def small(name: str, output: Path, files: Path) -> Config:
         raw["data"] |= {"root": str(files), "tokenizer": str(files / "tokenizer.json")}
         raw["data"] |= {"train_files": ["a.txt"], "test_files": ["b.txt"]}
     raw["train"] |= {"epochs": 1, "warmup_epochs": 0, "sink": False, "sink_size": None}
-    raw["train"] |= {"time_budget": None, "flat_epochs": 0}
+    raw["train"] |= {"time_budget": None, "flat_epochs": 0, **changes.get("train", {})}
     if "pretrain" in raw:
         raw["pretrain"] |= {"epochs": 1, "warmup_epochs": 0}
     device = {**raw["device"], "target": "cpu", "bind": "none", "cache": None}

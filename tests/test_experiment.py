@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from mindspore import nn
@@ -7,9 +9,12 @@ from rich.console import Console
 from ms_eff.config import Config
 from ms_eff.errors import ConfigError
 from ms_eff.experiment import Experiment
+from ms_eff.methods.base import Method
 from ms_eff.report.tables import remarks
 from ms_eff.results import difference
 from ms_eff.run_folder import bound, made_with
+from ms_eff.section import Section
+from ms_eff.train import checkpoint
 
 BEFORE = {
     "output": "runs/a",
@@ -91,3 +96,30 @@ def test_skipped_files_are_recorded_and_samples_are_those_scored(tmp_path):
     (words,) = remarks(stages)
     assert "3 training samples" in words
     assert "2 test samples, left out of the scores" in words
+
+
+class Slow(Method):
+    """Takes its time to leave a network as it is."""
+
+    name = "slow"
+
+    def change_model(self, model, context):
+        time.sleep(0.4)
+        return model
+
+
+@pytest.mark.gate
+def test_what_is_done_to_a_new_network_is_of_the_time_budget(tmp_path):
+    config = Config(
+        output=tmp_path,
+        model={"name": "resnet18", "width": 4},
+        data={"name": "digits", "train_limit": 64, "test_limit": 10},
+        train={"time_budget": "0.3s"},
+    )
+    experiment = Experiment(config, "test", Console(quiet=True))
+    experiment.new_model = lambda: nn.SequentialCell(nn.Flatten(), nn.Dense(64, 10))
+    experiment.methods = [Slow(Section())]
+    with pytest.raises(ConfigError, match=r"time_budget = 0\.3s: too short"):
+        experiment.train()
+    saved = checkpoint.read(tmp_path / "train" / "checkpoints" / "step-00000000")
+    assert 0.4 <= saved.state["seconds"] < 5  # the evaluation is not in it yet

@@ -108,7 +108,7 @@ def call(name: str, command: str, work: Path, job: Callable[[Console], object]) 
     Args:
         name: of the experiment, for messages.
         command: the line that goes on where a stop left off.
-        work: folder of the runs.
+        work: folder of the runs, the option `--work`.
         job: what is to be done; it gets the console to speak on.
 
     Returns:
@@ -117,7 +117,7 @@ def call(name: str, command: str, work: Path, job: Callable[[Console], object]) 
     from rich.console import Console
 
     try:
-        with lock_folder(work), raising_stop():
+        with lock_folder(work, key="--work "), raising_stop():
             job(Console(stderr=True))
     except UserError as error:
         print(f"{name}: {' '.join(str(error).split())}", file=sys.stderr)

@@ -29,7 +29,7 @@ from ms_eff.bench.distillation_sizes import (
     make_config,
 )
 from ms_eff.bench.rows import Rows
-from ms_eff.bench.sst2 import held_out_accuracy
+from ms_eff.bench.sst2 import check_held_out, held_out
 from ms_eff.train.interrupt import own_signals
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ def run(
         console: where to tell what happens.
 
     Raises:
-        ConfigError: `output` or `work` was made with other settings.
+        ConfigError: `output` was made with other settings.
+        DataError: the test sentences are missing or damaged.
         Interrupted: SIGINT or SIGTERM came during training; everything is saved.
     """
     rows = Rows(output, KIND, size.model_dump(mode="json"), command)
@@ -94,17 +95,19 @@ def measure(
     """Train one row's network, and its teacher if that is not there; return score and seconds."""
     from ms_eff.experiment import Experiment
 
+    check_held_out(where)
     if case.teacher is not None and not (work / case.teacher.folder / "models" / _STAGE).is_dir():
         measure(case.teacher, size, where, work, console)
     config = make_config(case, size, where, work)
     config.output.mkdir(parents=True, exist_ok=True)
-    done = Experiment(config, f"python -m {_MODULE}", console)
+    # afresh: seconds that begin in the middle of an epoch are not those of an epoch
+    done = Experiment(config, f"python -m {_MODULE}", console, fresh=True)
     done.train()
     found = done.results.stages[_STAGE]
     seconds = training_seconds(found["curve"], size.batch_size)
     return {
         "dev_accuracy": found["accuracy"],
-        "test_accuracy": held_out_accuracy(done, _STAGE),
+        "test_accuracy": held_out(done, _STAGE).accuracy,
         "params": found["params"],
         "train_samples": len(done.data.train),
         "steps": found["curve"][-1]["step"],

@@ -8,100 +8,103 @@ stands ASVD's scaling.
 from __future__ import annotations
 
 import argparse
+import os
+import shlex
 import sys
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ms_eff.bench.accuracy_runs import call
+from ms_eff.bench.progressive_cells import (
+    ALLOCATIONS,
+    ASVD,
+    LOSSES,
+    RULES,
+    SHARES,
+    TWICE,
+    ordered,
+    table,
+)
 from ms_eff.bench.rows import Kind, Rows
-from ms_eff.errors import UserError
 from ms_eff.runtime import DeviceSettings, setup
+from ms_eff.train.interrupt import own_signals
 
-__all__ = ["KIND", "REFERENCE", "main", "table"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from rich.console import Console
+
+    from ms_eff.methods.progressive.statistics import SavedMoments
+    from ms_eff.methods.progressive.truncate import Decomposed
+
+__all__ = ["KIND", "main"]
 
 KIND = Kind("progressive", ("rule", "allocation", "removed"), growing=())
 
-# a rival: `ms_eff.bench.rivals.asvd`
-ASVD = "asvd"
-# two_sided with statistics measured once more on its own member: `progressive.passes: 2`
-TWICE = "two_sided_twice"
-RULES = ("plain", ASVD, "activation_aware", "two_sided")
-ALLOCATIONS = ("uniform", "global")
-SHARES = (0.1, 0.2, 0.3, 0.4, 0.6)
-
-# SmolLM2-135M on WikiText-2's first 20,480 tokens, by an independent torch program
-REFERENCE: dict[tuple[str, str], dict[float, float]] = {
-    ("dense", ""): {0.0: 20.63},
-    ("activation_aware", "uniform"): {0.1: 36.0, 0.2: 44.7, 0.3: 61.4, 0.4: 95.9, 0.6: 300.0},
-    ("two_sided", "global"): {0.1: 21.9, 0.2: 26.0, 0.4: 41.0},
-}
+_MODULE = "ms_eff.bench.progressive"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is not there yet, print the table; return 0, or 2 for a user's mistake."""
-    options = _parser().parse_args(arguments)
-    setup(DeviceSettings(isa="native"))
-    try:
-        bench = _Bench(options)
+    """Measure what is not there yet; return 0, 2 for a user's mistake, 130 or 143 when stopped."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    options = _parser().parse_args(words)
+    command = shlex.join(["python", "-m", _MODULE, *words])
+
+    def job(console: Console) -> None:
+        setup(DeviceSettings(isa="native"))
+        bench = _Bench(
+            options, command, lambda line: console.print(line, highlight=False, markup=False)
+        )
         bench.dense()
-        for rule in options.rules:
-            bench.rule(rule)
+        for rule, allocation in ordered(options.rules, options.allocations):
+            bench.cell(rule, allocation)
         for removed in options.twice:
             bench.twice(removed)
-    except UserError as error:
-        print(f"progressive: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    print(table(bench.rows.rows))
-    return 0
+        print(table(bench.rows.rows))
 
-
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as text, the references beneath in brackets.
-
-    >>> row = {"rule": "dense", "allocation": "", "removed": 0.0, "perplexity": 20.6}
-    >>> print(table([row])[-50:])
-    dense                                 20.6 [20.63]
-    """
-    shares = (0.0, *SHARES)
-    heads = ("dense", *(f"{100 * share:.0f} %" for share in SHARES))
-    lines = [f"{'rule':<18}{'allocation':<14}" + "".join(f"{head:>18}" for head in heads)]
-    for rule, allocation in dict.fromkeys((r["rule"], r["allocation"]) for r in rows):
-        found = {
-            r["removed"]: r["perplexity"]
-            for r in rows
-            if (r["rule"], r["allocation"]) == (rule, allocation)
-        }
-        known = REFERENCE.get((rule, allocation), {})
-        cells = (_cell(found.get(s), known.get(s)) for s in shares)
-        lines.append(f"{rule:<18}{allocation:<14}" + "".join(cells).rstrip())
-    return "\n".join(lines)
+    return call("progressive", command, options.work, job)
 
 
 class _Bench:
     """One call: what is read and measured once, and the rows."""
 
-    def __init__(self, options: argparse.Namespace) -> None:
-        from ms_eff.data.language import encode_files
+    def __init__(
+        self, options: argparse.Namespace, command: str, tell: Callable[[str], None]
+    ) -> None:
+        from ms_eff.data.language import encode_files, windows
+        from ms_eff.methods.progressive.calibration import calibration_windows
         from ms_eff.methods.progressive.core import block_shapes
+        from ms_eff.methods.progressive.identity import ids_digest, model_digest
+        from ms_eff.methods.progressive.settings import CalibrationSettings
         from ms_eff.models.parents import load_tokenizer, open_parent
 
-        self.options = options
+        self.options, self.tell = options, tell
         self.parent = open_parent(options.parent)
         self.tokenizer = (
             load_tokenizer(options.tokenizer) if options.tokenizer else self.parent.tokenizer()
         )
         self.shapes = block_shapes(self.parent.shape)
         self.ids = encode_files(self.tokenizer, [options.text])
+        self.calibration = CalibrationSettings(
+            files=(options.calibration,),
+            tokens=options.calibration_tokens,
+            window=options.window,
+        )
+        seen = calibration_windows(self.tokenizer, self.calibration)
         settings = {
             "parent": options.parent.name,
+            "parent_digest": model_digest(self.parent),
             "text": options.text.name,
+            "text_digest": ids_digest(windows(self.ids, options.window, options.tokens)),
             "tokens": options.tokens,
             "window": options.window,
             "calibration": options.calibration.name,
+            "calibration_digest": ids_digest(seen),
             "calibration_tokens": options.calibration_tokens,
         }
-        command = "python -m ms_eff.bench.progressive"
         self.rows = Rows(options.output, KIND, settings, command)
+        self._decomposed: dict[str, Decomposed] = {}
 
     def dense(self) -> None:
         """Measure the parent."""
@@ -111,24 +114,16 @@ class _Bench:
             params = sum(S * C for S, C in self.shapes.values())
             self._add("dense", "", 0.0, lambda: load_parent(self.parent), params)
 
-    def rule(self, rule: str) -> None:
-        """Measure one rule's rows; its matrices are decomposed once for all of them."""
-        wanted = [
-            (allocation, removed)
-            for allocation in self.options.allocations
-            for removed in self.options.removed
-            if self.rows.find(rule=rule, allocation=allocation, removed=removed) is None
-        ]
-        if not wanted:
-            return
-        factors = self._factors(rule)
-        for allocation, removed in wanted:
-            self._member(rule, factors, allocation, removed)
+    def cell(self, rule: str, allocation: str) -> None:
+        """Measure one cell at every share; a rule's matrices are decomposed once for all."""
+        for removed in self.options.removed:
+            if self.rows.find(rule=rule, allocation=allocation, removed=removed) is None:
+                self._member(rule, self._factors(rule), allocation, removed)
 
     def twice(self, removed: float) -> None:
         """Measure the best rule's row with statistics of what that rule makes of the parent."""
         from ms_eff.methods.progressive.compressed import Compressed
-        from ms_eff.methods.progressive.truncate import Whitening, decompose
+        from ms_eff.methods.progressive.truncate import Whitening
 
         if self.rows.find(rule=TWICE, allocation="global", removed=removed) is not None:
             return
@@ -136,48 +131,47 @@ class _Bench:
         ranks = self._ranks(factors, "global", removed)
         name = f"{self.parent.path.name}, {removed:g} removed"
         model = Compressed(self.parent, factors, ranks, name)
-        moments = self._moments(model, f"statistics-{removed:g}")
-        whitening = Whitening("two_sided", moments)
-        print(f"{TWICE}: decomposing {len(self.shapes)} matrices", file=sys.stderr)
-        again = decompose(
-            self.parent, self.shapes, whitening, self.options.work / f"{TWICE}-{removed:g}"
-        )
+        moments = self._measured(model, f"statistics-{removed:g}")
+        again = self._decompose(f"{TWICE}-{removed:g}", Whitening("two_sided", moments))
         self._member(TWICE, again, "global", removed)
 
-    def _moments(self, model: Any, folder: str) -> Any:
-        from ms_eff.methods.progressive.calibration import calibrated
-        from ms_eff.methods.progressive.settings import CalibrationSettings
+    @cached_property
+    def _moments(self) -> SavedMoments:
+        return self._measured(self.parent, "statistics")
 
-        settings = CalibrationSettings(
-            files=(self.options.calibration,),
-            tokens=self.options.calibration_tokens,
-            window=self.options.window,
-        )
+    def _measured(self, model: Any, folder: str) -> SavedMoments:
+        from ms_eff.methods.progressive.calibration import calibrated
+
         return calibrated(
             model,
             self.tokenizer,
-            settings,
+            self.calibration,
             self.options.work / folder,
-            lambda done, total: print(f"calibration: pass {done}/{total}", file=sys.stderr),
+            lambda done, total: self.tell(f"calibration: pass {done}/{total}"),
         )
 
-    def _factors(self, rule: str) -> Any:
+    def _factors(self, rule: str) -> Decomposed:
         from ms_eff.bench.rivals.asvd import ActivationScaling
         from ms_eff.methods.progressive.settings import CRITERION_OF
-        from ms_eff.methods.progressive.truncate import Whitening, decompose
+        from ms_eff.methods.progressive.truncate import Whitening
 
-        whitening = Whitening("weight", None)
-        if rule != "plain":
-            moments = self._moments(self.parent, "statistics")
-            whitening = (
-                ActivationScaling(moments)
-                if rule == ASVD
-                else Whitening(CRITERION_OF[rule], moments)
-            )
-        print(f"{rule}: decomposing {len(self.shapes)} matrices", file=sys.stderr)
-        return decompose(self.parent, self.shapes, whitening, self.options.work / rule)
+        if rule not in self._decomposed:
+            if rule == "plain":
+                whitening = Whitening("weight", None)
+            elif rule == ASVD:
+                whitening = ActivationScaling(self._moments)
+            else:
+                whitening = Whitening(CRITERION_OF[rule], self._moments)
+            self._decomposed[rule] = self._decompose(rule, whitening)
+        return self._decomposed[rule]
 
-    def _member(self, rule: str, factors: Any, allocation: str, removed: float) -> None:
+    def _decompose(self, name: str, whitening: Any) -> Decomposed:
+        from ms_eff.methods.progressive.truncate import decompose
+
+        self.tell(f"{name}: decomposing {len(self.shapes)} matrices")
+        return decompose(self.parent, self.shapes, whitening, self.options.work / name)
+
+    def _member(self, rule: str, factors: Decomposed, allocation: str, removed: float) -> None:
         from ms_eff.methods.progressive.core import family_plan, kept_weights
         from ms_eff.methods.progressive.members import assembled, build_member
 
@@ -190,14 +184,22 @@ class _Bench:
 
         self._add(rule, allocation, removed, network, kept_weights(self.shapes, ranks))
 
-    def _ranks(self, factors: Any, allocation: str, removed: float) -> dict[str, int | None]:
+    def _ranks(self, factors: Decomposed, allocation: str, removed: float) -> dict[str, int | None]:
         from ms_eff.methods.progressive.core import global_ranks, uniform_ranks
 
         ratio = 1 / (1 - removed)
         if allocation == "uniform":
             return uniform_ranks(self.shapes, ratio)
-        losses = {name: factors.losses(name) for name in self.shapes}
+        losses = {name: self._losses(factors, allocation, name) for name in self.shapes}
         return global_ranks(self.shapes, losses, ratio)
+
+    def _losses(self, factors: Decomposed, allocation: str, name: str) -> NDArray[Any]:
+        if allocation == "global":
+            return factors.losses(name)
+        gradient = 1.0
+        if allocation == "global_gradient":  # the others need no statistics
+            gradient = float(self._moments.gradients(name).diagonal().mean())
+        return LOSSES[allocation](factors.energies(name), gradient)
 
     def _add(
         self, rule: str, allocation: str, removed: float, network: Callable[[], Any], params: int
@@ -208,16 +210,11 @@ class _Bench:
         found = perplexity(network(), self.ids, window=options.window, tokens=options.tokens)
         row = {"rule": rule, "allocation": allocation, "removed": removed}
         self.rows.add({**row, "block_params": params, "perplexity": found.value})
-        print(f"{rule} {allocation} {removed:.0%}: {found.value:.2f}", file=sys.stderr)
-
-
-def _cell(found: float | None, known: float | None) -> str:
-    text = "" if found is None else f"{found:.1f}" if found < 1e4 else f"{found:.1e}"
-    return f"{text + (f' [{known:g}]' if text and known else ''):>18}"
+        self.tell(f"{rule} {allocation} {removed:.0%}: {found.value:.2f}")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog=f"python -m {_MODULE}", description=__doc__)
     add = parser.add_argument
     add("--parent", type=Path, required=True, help="Hugging Face folder, or a .gguf file")
     add("--tokenizer", type=Path, help="tokenizer.json, if not the parent's own")
@@ -227,7 +224,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--calibration", type=Path, required=True, help="another text (WikiText-2 valid)")
     add("--calibration-tokens", type=int, default=131_072, help="of it (default 131072)")
     add("--rules", nargs="+", choices=RULES, default=list(RULES))
-    add("--allocations", nargs="+", choices=ALLOCATIONS, default=list(ALLOCATIONS))
+    add(
+        "--allocations",
+        nargs="+",
+        choices=ALLOCATIONS,
+        help="of every rule (default: uniform and global, and activation_aware's others)",
+    )
     add("--removed", nargs="+", type=float, default=list(SHARES), help="shares of block linears")
     add(
         "--twice",
@@ -244,4 +246,6 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    own_signals()
+    os.environ.setdefault("GLOG_v", "3")  # MindSpore's own warnings would bury the progress
     sys.exit(main())

@@ -2,26 +2,28 @@
 
 `python -m ms_eff.bench.small_data --data PATH --seconds 600` trains every recipe of
 `configs/small_data` for as long as each other, as ordinary runs (`Experiment`). Each finished row
-is saved at once; the same command goes on where it stopped, and prints the table at its end.
+is saved at once; the same command goes on where it stopped, and prints the table at its end. A row
+whose training diverges is told there, and tried anew by the same command.
 """
 
 from __future__ import annotations
 
 import argparse
 import gc
+import os
 import shlex
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING, Any
 
+from ms_eff.bench.accuracy_runs import training_seconds
 from ms_eff.bench.rows import Kind, Rows
 from ms_eff.config import Config, load_config
-from ms_eff.errors import UserError
-from ms_eff.train.interrupt import Interrupted, Stopped, lock_folder, raising_stop
+from ms_eff.errors import ConfigError, DivergedError, UserError
+from ms_eff.train.interrupt import Interrupted, Stopped, lock_folder, own_signals, raising_stop
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -33,6 +35,8 @@ KIND = Kind("small_data", ("recipe", "seed"), growing=("seeds", "recipes"))
 RECIPES = ("baseline", "sam", "sam_ip", "sam_gc", "meta", "best", "airbench")
 _MODULE = "ms_eff.bench.small_data"
 _CONFIG = "resnet9_cifar10_5k_{}.yaml"
+# in a run's folder: its training diverged, so that going on from its checkpoints would again
+_DIVERGED = "diverged.txt"
 
 
 @dataclass(frozen=True)
@@ -69,12 +73,24 @@ class Plan:
         return load_config(self.configs / _CONFIG.format(recipe), chosen)
 
     def settings(self) -> dict[str, Any]:
-        """Return what rows of one file have in common, as JSON."""
+        """Return what rows of one file have in common, as JSON.
+
+        Raises:
+            ConfigError: the recipes are not all scored on the same images.
+        """
+        recipes = {name: self._recipe(name) for name in self.recipes}
+        splits = {recipe["data"]["test_split"] or "test" for recipe in recipes.values()}
+        if len(splits) > 1:
+            raise ConfigError(
+                f"data.test_split: {' and '.join(sorted(splits))} in one table; give all recipes "
+                "the same with --set data.test_split="
+            )
         return {
             "data": "digits" if self.data == "digits" else "cifar10",
+            "test_split": splits.pop(),
             "seconds": self.seconds,
             "seeds": list(self.seeds),
-            "recipes": {name: self._recipe(name) for name in self.recipes},
+            "recipes": recipes,
         }
 
     def _recipe(self, name: str) -> dict[str, Any]:
@@ -96,26 +112,33 @@ def run(
         console: where to tell what happens.
 
     Returns:
-        `settings`, `calls` and `rows`.
+        `settings`, `calls` and `rows`; `diverged`, a line for each row that came to nothing.
 
     Raises:
         ConfigError: `output` or a run's folder was made with other settings.
         Interrupted: SIGINT or SIGTERM came during training; everything is saved.
     """
     rows = Rows(output, KIND, plan.settings(), command)
+    diverged: list[str] = []
     for seed in plan.seeds:  # all recipes of a seed first: a table early
         for recipe in plan.recipes:
             if rows.find(recipe=recipe, seed=seed) is None:
                 folder = work / recipe / f"seed{seed}"
                 folder.mkdir(parents=True, exist_ok=True)
                 config = plan.config(recipe, seed, folder)
-                rows.add({"recipe": recipe, "seed": seed, **_measured(config, console)})
+                try:
+                    rows.add({"recipe": recipe, "seed": seed, **_measured(config, console)})
+                except DivergedError as error:  # the other rows have nothing to do with it
+                    diverged.append(f"{recipe} seed {seed}: {error}")
+                    (folder / _DIVERGED).write_text(f"{error}\n", encoding="utf-8")
                 gc.collect()  # compiled graphs go with the cells that own them
-    return {"settings": rows.settings, "calls": rows.calls, "rows": rows.rows}
+    return {
+        "settings": rows.settings, "calls": rows.calls, "rows": rows.rows, "diverged": diverged,
+    }  # fmt: skip
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure what is missing; return 0, 2 for a user's mistake, 130 or 143 when stopped."""
+    """Measure what is missing; return 0, 2 for a mistake or divergence, 130 or 143 when stopped."""
     words = sys.argv[1:] if arguments is None else list(arguments)
     options = _parser().parse_args(words)
     command = shlex.join(["python", "-m", _MODULE, *words])
@@ -124,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.configs, tuple(options.set),
     )  # fmt: skip
     try:
-        with lock_folder(options.work), raising_stop():
+        with lock_folder(options.work, key="--work "), raising_stop():
             from rich.console import Console
 
             from ms_eff.report.small_data import markdown
@@ -137,7 +160,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"small_data: {stop}; resume with: {command}", file=sys.stderr)
         return stop.code
     print(markdown(found))
-    return 0
+    for line in found["diverged"]:
+        print(f"small_data: {' '.join(line.split())}", file=sys.stderr)
+    return 2 if found["diverged"] else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -161,8 +186,9 @@ def _measured(config: Config, console: Console | None) -> dict[str, Any]:
     """Train one network; return the rest of its row."""
     from ms_eff.experiment import Experiment
 
-    began = time.perf_counter()
-    experiment = Experiment(config, f"python -m {_MODULE}", console)
+    began, mark = time.perf_counter(), config.output / _DIVERGED
+    experiment = Experiment(config, f"python -m {_MODULE}", console, fresh=mark.exists())
+    mark.unlink(missing_ok=True)
     experiment.train()
     (stage,) = (s for name, s in experiment.results.stages.items() if name == "trained")
     return {
@@ -180,15 +206,20 @@ def _measured(config: Config, console: Console | None) -> dict[str, Any]:
 def _pace(curve: Sequence[Mapping[str, Any]], batch: int, images: int) -> dict[str, Any]:
     """Return how much was trained in how long.
 
-    >>> _pace([{"step": 5, "seconds": 2.0, "samples_per_second": 10.04}], batch=4, images=40)
-    {'steps': 5, 'epochs': 0.5, 'seconds': 2.0, 'images_per_second': 10.0}
+    `images_per_second` is images over seconds of training, compilation included, evaluation not: a
+    phase of fast steps counts by the time it took.
+
+    >>> rows = [{"step": 5, "samples_per_second": 10.0}, {"step": 10, "samples_per_second": 5.0}]
+    >>> _pace([rows[0], {**rows[1], "seconds": 7.0}], batch=4, images=80)
+    {'steps': 10, 'epochs': 0.5, 'seconds': 7.0, 'images_per_second': 6.7}
     """
     last = curve[-1]
+    trained = sum(training_seconds(curve, batch))
     return {
         "steps": last["step"],
         "epochs": round(last["step"] * batch / images, 2),
         "seconds": last["seconds"],
-        "images_per_second": round(median(row["samples_per_second"] for row in curve), 1),
+        "images_per_second": round(last["step"] * batch / trained, 1),
     }
 
 
@@ -197,4 +228,6 @@ def _point(row: Mapping[str, Any]) -> dict[str, float]:
 
 
 if __name__ == "__main__":
+    own_signals()
+    os.environ.setdefault("GLOG_v", "3")  # MindSpore's own warnings would bury the progress
     sys.exit(main())

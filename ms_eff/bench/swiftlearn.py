@@ -2,7 +2,7 @@
 
 `python -m ms_eff.bench.swiftlearn sst2 --data PATH --minilm PATH` fine-tunes MiniLM on SST-2 with
 every policy of `swiftlearn_sizes`; `... cifar10 --data PATH` trains a small ResNet from scratch.
-Each finished row is saved at once; the same command goes on where it stopped.
+Each finished row is saved at once; the same command goes on with the row that it stopped in.
 `python -m ms_eff.report.swiftlearn_policies` makes the table and the plot.
 """
 
@@ -13,14 +13,16 @@ import os
 import shlex
 import shutil
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ms_eff.bench.accuracy_runs import call, changed_size, measure_missing, training_seconds
 from ms_eff.bench.rows import Rows
-from ms_eff.bench.sst2 import held_out_accuracy
+from ms_eff.bench.sst2 import check_held_out, held_out
 from ms_eff.bench.swiftlearn_sizes import (
+    FULL,
     KIND,
     SIZES,
     TASKS,
@@ -35,7 +37,11 @@ from ms_eff.train.interrupt import own_signals
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["main", "measure", "run"]
+    from ms_eff.data.settings import DataSettings
+    from ms_eff.experiment import Experiment
+    from ms_eff.models.settings import ModelSettings
+
+__all__ = ["main", "measure", "run", "seconds_of"]
 
 _MODULE = "ms_eff.bench.swiftlearn"
 
@@ -61,7 +67,8 @@ def run(
         console: where to tell what happens.
 
     Raises:
-        ConfigError: `output` or `work` was made with other settings.
+        ConfigError: `output` was made with other settings.
+        DataError: the test sentences of sst2 are missing or damaged.
         Interrupted: SIGINT or SIGTERM came during training; everything is saved.
     """
     rows = Rows(output, KIND, {"task": task, **size.model_dump(mode="json")}, command)
@@ -89,40 +96,92 @@ def measure(
     """Train one row's network and return what it scored, took and saw."""
     from ms_eff.experiment import Experiment
 
+    if case.task == "sst2":
+        check_held_out(where)
     folder = work / case.folder
     folder.mkdir(parents=True, exist_ok=True)
     config = make_config(case, size, where, folder)
-    done = Experiment(config, f"python -m {_MODULE}", console)
+    # afresh: seconds that begin in the middle of an epoch are not those of an epoch
+    done = Experiment(config, f"python -m {_MODULE}", console, fresh=True)
+    began = time.perf_counter()
     done.train()
-    stage = "fine-tuned" if config.model.weights else "trained"
-    found = done.results.stages[stage]
+    wall = time.perf_counter() - began
     report = dict(done.results.methods.get("swiftlearn", {}))
     for ends in ("most_important", "least_important"):  # texts are worth keeping, pictures large
         report[ends] = [{k: v for k, v in s.items() if k != "png"} for s in report.get(ends, [])]
-    seconds = training_seconds(found["curve"], size.batch_size)
-    selection = report.get("selection_seconds", 0.0)
     samples = len(done.data.train)
-    second = "dev" if case.task == "sst2" else "test"
+    curve = done.results.stages[_stage(done)]["curve"]
     return {
-        f"{second}_accuracy": found["accuracy"],
-        **({"test_accuracy": held_out_accuracy(done, stage)} if case.task == "sst2" else {}),
+        **_scores(case, done),
+        "network": _network(config.model),
         "train_samples": samples,
+        "whole_train_samples": _whole(config.data, samples),
         "samples_trained": report.get("samples_trained", size.epochs * samples),
         "samples_evaluated": report.get("samples_evaluated", 0),
         "closed_form": report.get("closed_form"),
-        "steps": found["curve"][-1]["step"],
-        "seconds": round(sum(seconds) + selection, 2),
-        "selection_seconds": selection,
-        "compile_seconds": round(_compiling(case, seconds), 2),
-        "epoch_seconds": [round(s, 2) for s in seconds],
+        "steps": curve[-1]["step"],
+        **seconds_of(case, curve, size.batch_size, report),
+        "wall_seconds": round(wall, 2),
         "report": report,
     }
 
 
-def _compiling(case: Case, seconds: Sequence[float]) -> float:
-    """Return what the first epoch takes longer than another one on everything."""
-    other = seconds[-1] if case.policy in ("full", "infobatch") else seconds[WARMUP - 1]
-    return max(seconds[0] - other, 0.0)
+def seconds_of(
+    case: Case, curve: Sequence[Mapping[str, Any]], batch_size: int, report: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the seconds of a row.
+
+    `full_epoch_seconds` are those of an epoch on everything that compiles nothing: by them rows can
+    be compared that the machine did not run at the same pace.
+
+    Args:
+        case: the row.
+        curve: of its training.
+        batch_size: samples a step.
+        report: of the method; empty without one.
+    """
+    taken = training_seconds(curve, batch_size)
+    # what is chosen as an epoch begins is in its seconds
+    between = report.get("seconds_between_epochs", 0.0)
+    full = taken[-1] if case.policy in (FULL, "infobatch") else taken[WARMUP - 1]
+    return {
+        "seconds": round(sum(taken) + between, 2),
+        "selection_seconds": report.get("selection_seconds", 0.0),
+        "compile_seconds": round(max(taken[0] - full, 0.0), 2),
+        "full_epoch_seconds": round(full, 2),
+        "epoch_seconds": [round(s, 2) for s in taken],
+    }
+
+
+def _stage(done: Experiment) -> str:
+    return "fine-tuned" if done.config.model.weights else "trained"
+
+
+def _scores(case: Case, done: Experiment) -> dict[str, Any]:
+    """Return the accuracies, and of how many samples each is."""
+    found = done.results.stages[_stage(done)]
+    if case.task != "sst2":
+        return {"test_accuracy": found["accuracy"], "test_samples": found["samples"]}
+    test = held_out(done, _stage(done))
+    return {
+        "dev_accuracy": found["accuracy"],
+        "dev_samples": found["samples"],
+        "test_accuracy": test.accuracy,
+        "test_samples": test.samples,
+    }
+
+
+def _network(model: ModelSettings) -> str:
+    return model.name if model.width is None else f"{model.name}, width {model.width}"
+
+
+def _whole(settings: DataSettings, samples: int) -> int:
+    """Return how many training samples there are, of which a row may take some."""
+    from ms_eff import data
+
+    if settings.train_limit is None:
+        return samples
+    return len(data.build(settings.model_copy(update={"train_limit": None})).train)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -139,12 +198,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "epochs": options.epochs,
     }
     where = {"data": options.data, "minilm": options.minilm}
+    work = options.work or Path("runs/swiftlearn", options.task)  # the tasks may run side by side
 
     def job(console: Console) -> None:
         size = changed_size(SIZES[options.task][options.size], changes)
-        run(options.task, size, where, options.work, output, command, console)
+        run(options.task, size, where, work, output, command, console)
 
-    code = call("swiftlearn", command, options.work, job)
+    code = call("swiftlearn", command, work, job)
     if code == 0:
         print(f"{output}: done; python -m ms_eff.report.swiftlearn_policies {output}")
     return code
@@ -162,7 +222,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--minilm", type=Path, default=Path("minilm"), help="folder of MiniLM's files, for sst2")
     add("--size", choices=("quick", "hour", "full"), default="hour")
     add("--output", type=Path, help="default: results/swiftlearn_TASK.json")
-    add("--work", type=Path, default=Path("runs/swiftlearn"), help="folder of the runs")
+    add("--work", type=Path, help="folder of the runs; default: runs/swiftlearn/TASK")
     add("--seeds", nargs="+", type=int)
     add("--samples", type=int, help="training samples")
     add("--test-samples", type=int)

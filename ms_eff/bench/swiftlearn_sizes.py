@@ -103,10 +103,10 @@ class Case:
         """Where its run lies, below the folder of all runs.
 
         >>> Case("sst2", 1, "random fixed", 0.1).folder.as_posix()
-        'sst2/seed1/random_fixed_0.1'
+        'seed1/random_fixed_0.1'
         """
         name = f"{self.policy.replace(' ', '_')}_{self.keep:g}"
-        return Path(self.task, f"seed{self.seed}", name)
+        return Path(f"seed{self.seed}", name)
 
 
 def cases(task: str, size: Size) -> Iterator[Case]:

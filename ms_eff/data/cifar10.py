@@ -7,6 +7,8 @@ first. The official files hold 10,000 records each; any whole number is read.
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy.typing import NDArray
 
 from ms_eff.data.arrays import ArraySplit
 from ms_eff.data.base import DataSet
-from ms_eff.data.order import balanced_subset
+from ms_eff.data.order import balanced_subset, held_out
 from ms_eff.data.settings import DataSettings
 from ms_eff.errors import DataError
 
@@ -51,11 +53,14 @@ def load(settings: DataSettings) -> DataSet:
     mean, std = settings.statistics(MEAN, STD)
 
     def split(
-        files: list[Path], augment: str, limit: int | None, key: str, cutout: int | None = None
+        files: list[Path],
+        choose: Callable[[NDArray[np.int32]], NDArray[np.int64]],
+        augment: str = "none",
+        cutout: int | None = None,
     ) -> ArraySplit:
         images, labels = read_records(files)
-        if limit is not None:
-            chosen = balanced_subset(labels, limit, key)
+        chosen = choose(labels)
+        if len(chosen) < len(labels):  # no copy of what is taken whole
             images, labels = images[chosen], labels[chosen]
         return ArraySplit(
             images,
@@ -70,14 +75,14 @@ def load(settings: DataSettings) -> DataSet:
             workers=settings.workers or 1,
         )
 
-    train = split(
-        train_files(folder),
-        settings.augment,
-        settings.train_limit,
-        "data.train_limit",
-        settings.cutout,
-    )
-    test = split([folder / TEST_FILE], "none", settings.test_limit, "data.test_limit")
+    files, limits = train_files(folder), (settings.train_limit, settings.test_limit)
+    of_train = partial(balanced_subset, limit=limits[0], key="data.train_limit")
+    train = split(files, of_train, settings.augment, settings.cutout)
+    if settings.test_split == "held_out":
+        test = split(files, partial(held_out, train_limit=limits[0], test_limit=limits[1]))
+    else:
+        of_test = partial(balanced_subset, limit=limits[1], key="data.test_limit")
+        test = split([folder / TEST_FILE], of_test)
     return DataSet("cifar10", train, test, mean, std)
 
 

@@ -5,12 +5,15 @@ Source: the test part of UCI's "Optical Recognition of Handwritten Digits".
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ms_eff.data.arrays import ArraySplit
 from ms_eff.data.base import DataSet
-from ms_eff.data.order import balanced_subset
+from ms_eff.data.order import balanced_subset, held_out
 from ms_eff.data.settings import DataSettings
 
 __all__ = ["load", "read", "statistics_of", "test_mask"]
@@ -27,13 +30,12 @@ def load(settings: DataSettings) -> DataSet:
 
     def split(
         which: NDArray[np.bool_],
-        augment: str,
-        limit: int | None,
-        key: str,
+        choose: Callable[[NDArray[np.int32]], NDArray[np.int64]],
+        augment: str = "none",
         cutout: int | None = None,
     ) -> ArraySplit:
         chosen = np.flatnonzero(which)
-        chosen = chosen[balanced_subset(labels[chosen], limit, key)]
+        chosen = chosen[choose(labels[chosen])]
         return ArraySplit(
             images[chosen],
             labels[chosen],
@@ -48,10 +50,14 @@ def load(settings: DataSettings) -> DataSet:
             workers=settings.workers or 1,
         )
 
-    train = split(
-        ~in_test, settings.augment, settings.train_limit, "data.train_limit", settings.cutout
-    )
-    test = split(in_test, "none", settings.test_limit, "data.test_limit")
+    limits = settings.train_limit, settings.test_limit
+    of_train = partial(balanced_subset, limit=limits[0], key="data.train_limit")
+    train = split(~in_test, of_train, settings.augment, settings.cutout)
+    if settings.test_split == "held_out":
+        test = split(~in_test, partial(held_out, train_limit=limits[0], test_limit=limits[1]))
+    else:
+        of_test = partial(balanced_subset, limit=limits[1], key="data.test_limit")
+        test = split(in_test, of_test)
     return DataSet("digits", train, test, mean, std)
 
 

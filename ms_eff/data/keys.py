@@ -15,8 +15,8 @@ __all__ = ["DATA_SETS", "check_name", "with_defaults"]
 # per data set: the keys that only some sets take, with their defaults; None must be given, an
 # ellipsis may be left out
 _OWN_KEYS: dict[str, dict[str, Any]] = {
-    "digits": {"interpolation": "bilinear", "cutout": ...},
-    "cifar10": {"root": None, "interpolation": "bilinear", "cutout": ...},
+    "digits": {"interpolation": "bilinear", "cutout": ..., "test_split": ...},
+    "cifar10": {"root": None, "interpolation": "bilinear", "cutout": ..., "test_split": ...},
     "image_folder": {"root": None, "corrupt": "error"},
     "motion_cifar10": {"root": None, "frames": 16, "task": "direction"},
     "motion_digits": {"frames": 16, "task": "direction"},

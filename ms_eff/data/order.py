@@ -8,7 +8,14 @@ from numpy.typing import NDArray
 from ms_eff.data.randomness import Stream, generator
 from ms_eff.errors import DataError
 
-__all__ = ["balanced_subset", "batch_indices", "by_length", "epoch_order", "steps_per_epoch"]
+__all__ = [
+    "balanced_subset",
+    "batch_indices",
+    "by_length",
+    "epoch_order",
+    "held_out",
+    "steps_per_epoch",
+]
 
 
 def steps_per_epoch(
@@ -120,3 +127,29 @@ def balanced_subset(labels: NDArray[np.int32], limit: int | None, key: str) -> N
     turn = np.empty(samples, np.int64)  # a sample's place within its class
     turn[by_class] = np.arange(samples) - first_of_class
     return np.sort(np.lexsort((labels, turn))[:limit])
+
+
+def held_out(
+    labels: NDArray[np.int32], train_limit: int | None, test_limit: int | None
+) -> NDArray[np.int64]:
+    """Return the training samples that `train_limit` leaves out, or the first of them.
+
+    Args:
+        labels: (N,) class of each training sample.
+        train_limit: how many are trained on, as `balanced_subset` chooses them.
+        test_limit: how many of the others, likewise; None takes all.
+
+    Raises:
+        DataError: none is left, or fewer than `test_limit` are.
+
+    >>> held_out(np.array([0, 0, 0, 1, 1, 1]), 4, None).tolist()
+    [2, 5]
+    """
+    trained = balanced_subset(labels, train_limit, "data.train_limit")
+    rest = np.setdiff1d(np.arange(len(labels)), trained)
+    if len(rest) == 0:
+        raise DataError(
+            f"data.test_split = held_out: data.train_limit = {train_limit} leaves none of the "
+            f"{len(labels)} training samples out; lower it, or use data.test_split=test"
+        )
+    return rest[balanced_subset(labels[rest], test_limit, "data.test_limit")]

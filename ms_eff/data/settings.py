@@ -62,6 +62,9 @@ class DataSettings(Section):
             another place in every epoch (arXiv:1708.04552).
         train_limit: train on the first so many images, evenly over the classes; null: all.
         test_limit: likewise for the test split.
+        test_split: `digits`, `cifar10`: which images evaluation is on: `test`, or `held_out`, the
+            training images that `train_limit` leaves out, so that settings can be chosen without a
+            look at the test images. Null: `test`.
         drop_last: training leaves out the samples that fill no whole batch. Otherwise the last
             batch is filled up and the filling is marked by index -1.
         workers: threads that prepare a batch; null: one, or one a core for image folders. For
@@ -106,6 +109,7 @@ class DataSettings(Section):
     cutout: int | None = Field(None, ge=1)
     train_limit: int | None = Field(None, ge=1)
     test_limit: int | None = Field(None, ge=1)
+    test_split: Literal["test", "held_out"] | None = None
     drop_last: bool = True
     workers: int | None = Field(None, ge=0)
     normalize: Normalize | None = None
@@ -137,6 +141,11 @@ class DataSettings(Section):
             return given  # pydantic's own message is clear
         return with_defaults(given)
 
+    @field_validator("test_split")
+    @classmethod
+    def _named_or_not(cls, value: str | None) -> str | None:
+        return None if value == "test" else value  # one way to record it, as before it had a name
+
     @model_validator(mode="after")
     def _fits_the_set(self) -> DataSettings:
         native = _NATIVE_SIZE.get(self.name)
@@ -159,6 +168,11 @@ class DataSettings(Section):
             )
         if self.workers == 0 and self.name not in _VIDEOS:
             raise ConfigError(f"data.workers: 0 is for videos; {self.name} takes 1 or more")
+        if self.test_split == "held_out" and self.train_limit is None:
+            raise ConfigError(
+                "data.test_split: 'held_out' is what data.train_limit leaves out of the training "
+                "images, and there is no limit; set data.train_limit, or use test"
+            )
         self._check_statistics()
         if self.name == "text":
             self._check_table()

@@ -85,7 +85,8 @@ def _objects(path: Path) -> Iterator[tuple[int, Any]]:
 def _lines(path: Path) -> Iterator[str]:
     """Yield lines that end at line feeds only: text may hold other separators of Unicode's."""
     try:
-        with path.open(encoding="utf-8", newline="\n") as stream:
+        # a spreadsheet's file may begin with a byte order mark, which is no part of the first name
+        with path.open(encoding="utf-8-sig", newline="\n") as stream:
             for line in stream:
                 yield line.rstrip("\r\n") + "\n"
     except OSError as error:

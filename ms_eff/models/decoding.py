@@ -31,9 +31,9 @@ class Prefill(nn.Cell):
         super().__init__(auto_prefix=False)  # the network's names stay
         self.network = network
 
-    def construct(self, ids: Tensor) -> tuple[Tensor, Cache]:
-        """Return logits and cache."""
-        return self.network.prefill(ids)
+    def construct(self, ids: Tensor, last: Tensor) -> tuple[Tensor, Cache]:
+        """Return the logits of the last place, and the cache."""
+        return self.network.prefill(ids, last)
 
 
 class _Next(nn.Cell):
@@ -111,8 +111,8 @@ class Decoder:
         # behind the prompt stands padding, which causal attention never sees
         padded = np.zeros((1, self.length), np.int32)
         padded[0, : len(prompt)] = prompt
-        logits, cache = self._prefill(Tensor(padded))
-        return logits[0, len(prompt) - 1].asnumpy(), cache
+        logits, cache = self._prefill(Tensor(padded), Tensor(len(prompt) - 1, ms.int32))
+        return logits[0, 0].asnumpy(), cache
 
     def next(self, token: int, place: int, cache: Cache) -> tuple[np.ndarray, Cache]:
         """Return the logits behind one more token at its place, and the longer cache."""

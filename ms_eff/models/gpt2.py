@@ -197,13 +197,22 @@ class GPT2(GPT2Body):
         """Return the logits behind every position."""
         return self.from_embedded(self.word(ids))
 
-    def prefill(self, ids: Tensor) -> tuple[Tensor, tuple[KeysValues, ...]]:
-        """Return the logits of every position, and each block's keys and values."""
+    def prefill(
+        self, ids: Tensor, last: Tensor | None = None
+    ) -> tuple[Tensor, tuple[KeysValues, ...]]:
+        """Return the logits of every position, and each block's keys and values.
+
+        Args:
+            ids: (B, N).
+            last: () int32, the one place whose logits (B, 1, V) are wanted.
+        """
         x, mask = self.placed(self.word(ids)), causal_mask(ids.shape[1])
         cache: tuple[KeysValues, ...] = ()
         for block in self.blocks:
             x, k, v = block.with_keys(x, mask)
             cache = (*cache, (k, v))
+        if last is not None:  # the output layer is as dear as several blocks
+            x = ops.gather(x, last.reshape(1), 1)
         return self.logits(x), cache
 
     def decode(

@@ -242,14 +242,23 @@ class Llama(nn.Cell):
             x = block(x, cosines, sines, mask)
         return self._logits(x)
 
-    def prefill(self, ids: Tensor) -> tuple[Tensor, tuple[KeysValues, ...]]:
-        """Return the logits of every position, and each block's keys and values."""
+    def prefill(
+        self, ids: Tensor, last: Tensor | None = None
+    ) -> tuple[Tensor, tuple[KeysValues, ...]]:
+        """Return the logits of every position, and each block's keys and values.
+
+        Args:
+            ids: (B, N).
+            last: () int32, the one place whose logits (B, 1, vocabulary) are wanted.
+        """
         cosines, sines, mask = self._places(ids.shape[1])
         x = self.model.embed_tokens(ids)
         cache: tuple[KeysValues, ...] = ()
         for block in self.model.layers:
             x, k, v = block.with_keys(x, cosines, sines, mask)
             cache = (*cache, (k, v))
+        if last is not None:  # the output layer is as dear as several blocks
+            x = ops.gather(x, last.reshape(1), 1)
         return self._logits(x), cache
 
     def decode(

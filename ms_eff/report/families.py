@@ -19,6 +19,11 @@ __all__ = ["FAMILIES"]
 
 _ONE_RATIO, _BUDGET = "one ratio for all layers", "one budget over all layers"
 _ALLOCATIONS = {"uniform": _ONE_RATIO, "global": _BUDGET}
+_BY_LOSS = {
+    "global_raw": "that error",
+    "global_relative": "that error over the output's energy",
+    "global_gradient": "that error times the mean squared gradient at the output",
+}
 
 
 def _allocated(kinds: Mapping[str, tuple[Literal["ours", "rival"], str]]) -> dict[str, Contender]:
@@ -190,6 +195,10 @@ FAMILIES = (
                 "activation_aware": ("rival", "whitened: least error of the layers' outputs"),
                 "two_sided": ("ours", "least error of the loss"),
             }),
+            **{
+                f"activation_aware, {name}": Contender("rival", f"the same; {_BUDGET} by {loss}")
+                for name, loss in _BY_LOSS.items()
+            },
             "two_sided_twice, global": Contender(
                 "ours", f"the same, measured once more on what it made; {_BUDGET}"
             ),

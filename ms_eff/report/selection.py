@@ -27,14 +27,15 @@ def about(report: Report, stages: Mapping[str, Mapping[str, Any]]) -> str:
     full, trained = form["samples_of_full_training"], report["samples_trained"]
     words = [
         f"Policy {report['policy']}: {exact(report['kept'])} of {exact(report['samples'])} samples "
-        f"in the last epoch. {exact(trained)} samples trained on and "
+        f"in the last epoch on a share. {exact(trained)} samples trained on and "
         f"{exact(report['samples_evaluated'])} evaluated, where full training would have taken "
         f"{exact(full)} ({percent(trained / full)})."
     ]
     curve: Sequence[Mapping[str, Any]] = next(
         (s["curve"] for s in reversed(list(stages.values())) if s.get("curve")), []
     )
-    saved = seconds_saved(curve, report["warmup_epochs"])
+    last = report["anneal_epochs"] if report["policy"] == "infobatch" else 0
+    saved = seconds_saved(curve, report["warmup_epochs"], last)
     if saved is not None:
         words.append(
             f"Epochs on a share were {decimal(saved)} s shorter in all than as many on everything "
@@ -43,24 +44,32 @@ def about(report: Report, stages: Mapping[str, Mapping[str, Any]]) -> str:
     return " ".join(words)
 
 
-def seconds_saved(curve: Sequence[Mapping[str, Any]], warmup: int) -> float | None:
-    """Return what the epochs after the warm-up took less than its last one each; None if unknown.
+def seconds_saved(curve: Sequence[Mapping[str, Any]], warmup: int, last: int = 0) -> float | None:
+    """Return what the epochs on a share took less than one on everything each; None if unknown.
 
-    The first epoch, which compiles, is no measure: two of warm-up are needed.
+    The first epoch, which compiles, is no measure: two on everything are needed.
+
+    Args:
+        curve: one row an epoch.
+        warmup: epochs on everything.
+        last: how many of them stand at the end.
 
     >>> seconds_saved([{"seconds": s} for s in (9.0, 14.0, 15.0, 16.5)], 2)
+    7.5
+    >>> seconds_saved([{"seconds": s} for s in (9.0, 10.0, 11.5, 16.5)], 2, last=1)
     7.5
     """
     if warmup < 2 or len(curve) <= warmup:
         return None
     ends = [0.0, *(epoch["seconds"] for epoch in curve)]
     taken = [after - before for before, after in pairwise(ends)]
-    whole = statistics.median(taken[1:warmup])
-    return sum(whole - seconds for seconds in taken[warmup:])
+    first, end = warmup - last, len(taken) - last
+    whole = statistics.median([*taken[1:first], *taken[end:]])
+    return sum(whole - seconds for seconds in taken[first:end])
 
 
 def classes(report: Report) -> Table:
-    """Return one row a class: its samples, and how many of them the last epoch trained on."""
+    """Return one row a class: its samples, and how many of them the last subset holds."""
     rows = [
         (
             Entry(name, number=False),

@@ -48,13 +48,19 @@ def markdown(results: Mapping[str, Any]) -> str:
     settings = results["settings"]
     device = results["calls"][-1]["device"] if results["calls"] else "unknown device"
     about = f"{settings['data']}, {settings['seconds']:g} seconds each, {device}. "
+    about += (
+        "Accuracy: mean and, over several seeds, standard deviation. Images/s: over the seconds "
+    )
+    about += "of training, compilation included, evaluation not."
+    if settings.get("test_split", "test") != "test":
+        about += " Scored on training images that were held out, not on the test images."
     return "\n".join(
         [
             f"| {' | '.join(_COLUMNS)} |",
             f"|{'---|' * len(_COLUMNS)}",
             *(f"| {' | '.join(_cells(name, group))} |" for name, group in groups.items()),
             "",
-            about + "Accuracy: mean and, over several seeds, standard deviation.",
+            about,
             "",
             *(f"- {line}" for line in _verdicts(groups)),
         ]

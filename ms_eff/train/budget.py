@@ -54,9 +54,10 @@ class Budget:
 
     Args:
         seconds: the budget.
-        spent: of it by earlier calls of the same run.
+        spent: of it by earlier calls of the same run, or by what came before training.
         clock: seconds, rising.
         agree: turns a worker's reading of its clock into one that all workers share.
+        first_step: seconds that a first step took in an earlier call, compilation included.
     """
 
     def __init__(
@@ -65,8 +66,10 @@ class Budget:
         spent: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
         agree: Callable[[float], float] = float,
+        first_step: float = 0.0,
     ) -> None:
         self.seconds, self.clock, self.agree = seconds, clock, agree
+        self._first_before = first_step
         self._started = clock() - spent
         self._marked = 0.0
         self._firsts: dict[Hashable, float] = {}
@@ -96,6 +99,11 @@ class Budget:
     def reserve(self) -> float:
         """Seconds that the end of training needs."""
         return sum(self.taken.values())
+
+    @property
+    def first_step(self) -> float:
+        """Seconds that the first step of a kind takes, compilation included, as far as known."""
+        return max(self._firsts.values(), default=self._first_before)
 
     @property
     def measured(self) -> int:
@@ -132,7 +140,7 @@ class Budget:
         """
         step = fmean(self._steps) if self._steps else 0.0
         if kind not in self._firsts:
-            step = max(self._firsts.values(), default=0.0)
+            step = self.first_step
         return self.now + before + step + self.reserve <= self.seconds
 
     def fit(self, step: int, share: float, overhead: float, most: int) -> Fitted:

@@ -116,30 +116,31 @@ class StopFlag:
 
 
 @contextmanager
-def lock_folder(folder: Path, name: str = ".lock", key: str = "output") -> Iterator[None]:
-    """Hold a run's folder; a second run in it is refused. The lock dies with its process.
+def lock_folder(folder: Path, name: str = ".lock", key: str = "output=") -> Iterator[None]:
+    """Hold a run's output folder; a second run in it is refused. The lock dies with its process.
 
     Args:
-        folder: made if it is missing.
-        name: of the lock's file.
-        key: the setting that named the folder, for errors.
+        folder: to hold.
+        name: of the file that is locked.
+        key: what a user writes before the folder, for the errors: `output=`, or `--work `.
 
     Raises:
         SetupError: the folder cannot be made or written, or another run holds it.
     """
+    where = f"{key.replace('=', ' = ')}{folder}"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         handle = os.open(folder / name, os.O_CREAT | os.O_RDWR, 0o644)
     except OSError as error:
         raise SetupError(
-            f"{key} = {folder}: cannot be written: {error.strerror}; choose another {key}=FOLDER"
+            f"{where}: cannot be written: {error.strerror}; choose another {key}FOLDER"
         ) from error
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError as error:
         os.close(handle)
         raise SetupError(
-            f"{key} = {folder}: another run is writing here; wait for it or choose another {key}="
+            f"{where}: another run is writing here; wait for it or choose another {key}FOLDER"
         ) from error
     try:
         yield

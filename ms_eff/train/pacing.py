@@ -52,6 +52,7 @@ class Pace:
         if self.budget is None:
             return
         self.budget.step_done(kind)
+        progress.first_step = self.budget.first_step
         progress.share = self.fitted.share_at(progress.step)
         if progress.step == 1:
             self.budget.check_start()
@@ -98,16 +99,15 @@ class Pace:
         is done, so that methods may go by it.
 
         Args:
-            progress: where training stands.
+            progress: where training stands; a resumed run goes by its share from the start.
             epoch: epochs done by now, from 0.
         """
-        if self.budget is None or not self._has_fit:
+        if self.budget is None or progress.share <= 0.0 or (self._is_new and not self._has_fit):
             return len(self.steps)
-        if epoch == 0 or progress.share <= 0.0:
-            total = (progress.step + self.fitted.steps) / max(self.steps[0], 1)
-        else:
-            total = epoch / progress.share
-        return min(max(round(total), epoch + 1), len(self.steps))
+        done = float(epoch)
+        if epoch == progress.epoch:  # the share counts the steps of an epoch that was cut, too
+            done += progress.batch / max(self.steps[min(epoch, len(self.steps) - 1)], 1)
+        return min(max(round(done / progress.share), epoch + 1), len(self.steps))
 
     def _set_rates(self, optimizer: OptimizerState, total: float) -> None:
         """Put new rates in place of those of the steps that are still to come."""

@@ -24,6 +24,8 @@ class Progress:
             model), and the step it was found at.
         history: one row an epoch.
         share: of the schedule done, if there is a time budget.
+        first_step: seconds that the longest first step of a phase took, compilation included, if
+            there is a time budget.
         finished: whether the time budget is used up.
     """
 
@@ -37,6 +39,7 @@ class Progress:
     best_step: int | None = None
     history: list[dict[str, Any]] = field(default_factory=list)
     share: float = 0.0
+    first_step: float = 0.0
     finished: bool = False
 
     def to_state(self) -> dict[str, Any]:

@@ -20,8 +20,9 @@ class TrainSettings(Section):
     Attributes:
         epochs: how many; with a time budget, at most.
         time_budget: seconds, or as in `600s`, `10m`, `1h`: train for that long, counted from the
-            start of training, with compilation, evaluations and checkpoints. The schedule runs over
-            the budget: it measures the run's own steps, and is adjusted after each epoch.
+            start of training, with what methods do to a new network before it, and with
+            compilation, evaluations and checkpoints. The schedule runs over the budget: it measures
+            the run's own steps, and is adjusted after each epoch.
         lr: peak learning rate, for the loss averaged over the batch.
         schedule: `step` multiplies by `gamma` at each of `milestones` (fractions of training);
             `peak` is linear from 0 to `lr` at `peak_at`, then linear to its end.

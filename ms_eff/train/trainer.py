@@ -59,6 +59,8 @@ class Trainer:
         methods: their hooks are called in this order.
         console: where to tell what happens.
         cache: folder that keeps the first compiled step for later processes, or None.
+        spent: seconds of the time budget that went before training, in making the network; a
+            resumed run has them in its record.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Trainer:
         methods: Sequence[Method] = (),
         console: Console | None = None,
         cache: Path | None = None,
+        spent: float = 0.0,
     ) -> None:
         if settings.sink:
             require_queue()
@@ -105,7 +108,7 @@ class Trainer:
             self.worker.rank == 0,
         )
         self.compiled: dict[tuple[str, ...], TrainStep] = {}
-        self.progress = Progress()
+        self.progress = Progress(seconds=spent)
         self._began = time.monotonic()
         self.history = History(folder, settings.tensorboard and self.worker.rank == 0)
 
@@ -141,18 +144,36 @@ class Trainer:
         """Start the clock, and find out what an evaluation and a checkpoint take."""
         if self.settings.time_budget is None:
             return
-        budget = Budget(self.settings.time_budget, self.progress.seconds, agree=self._mean)
-        self.pace.start(budget, self.progress, self.optimizer)
-        self._tell_epochs(self.progress.epoch)
+        p, seconds = self.progress, self.settings.time_budget
+        budget = Budget(seconds, p.seconds, agree=self._mean, first_step=p.first_step)
+        self.pace.start(budget, p, self.optimizer)
+        self._tell_epochs(p.epoch)
         rows = self.feed.test()
         first = [next(rows)]
         self._evaluate(first)  # compiles
         with budget.timed("evaluation"):
             self._evaluate(first)
         budget.expect("evaluation", budget.taken["evaluation"] * self.feed.test_batches)
-        if self.progress.step == 0:
+        if p.step == 0:
             self._save()
-        budget.check_start()
+            budget.check_start()
+        elif self.pace.out_of_time(self.hooks.phases(p.epoch)):
+            self._end_here()
+
+    def _end_here(self) -> None:
+        """End with what earlier calls have trained: not even one more step fits."""
+        p = self.progress
+        if p.batch > 0:  # the epoch that was cut is the last one
+            since = p.seconds - (p.history[-1]["seconds"] if p.history else 0.0)
+            self._end_epoch(p.batch * self._together / max(since, 1e-9))
+            return
+        p.finished, row = True, p.history[-1]
+        if self.task.metric not in row:
+            self._note(self.score(), row)
+        p.seconds = self._seconds()
+        row["seconds"] = round(p.seconds, 3)
+        self._tell(row)
+        self._save()
 
     def _mean(self, value: float) -> float:
         """Return the mean over the workers: by one clock, each stops at the same step."""
@@ -267,8 +288,7 @@ class Trainer:
         score: Scored | None = None
         if last or p.finished or (p.epoch + 1) % self.settings.eval_every == 0:
             score = self.score()
-            row |= {**score.measures(), "samples": score.samples}
-            p.note_score(score.merit)
+            self._note(score, row)
         event = EpochEnd(
             p.epoch,
             self.pace.epochs(p, p.epoch + 1),
@@ -287,6 +307,10 @@ class Trainer:
             self._save()
         if not self._is_over():
             self.pace.refit(p, self.optimizer)
+
+    def _note(self, score: Scored, row: dict[str, Any]) -> None:
+        row |= {**score.measures(), "samples": score.samples}
+        self.progress.note_score(score.merit)
 
     def _tell(self, row: dict[str, Any]) -> None:
         score = f" · {self.task.told(row)}" if self.task.metric in row else ""

@@ -134,6 +134,22 @@ def test_rows_are_measured_once_and_teachers_kept(tmp_path, monkeypatch, capsys)
     assert distillation.main(words) == 0
 
 
+def test_a_row_that_was_stopped_is_started_over(tmp_path, monkeypatch):
+    class Begun(Exception):  # noqa: N818
+        pass
+
+    def begin(config, command, console, fresh=False):
+        raise Begun(fresh)
+
+    monkeypatch.setattr("ms_eff.experiment.Experiment", begin)
+    for name in ("train", "test"):
+        (tmp_path / f"{name}.tsv").write_text("fine\t1\n")
+    where = {"data": tmp_path, "minilm": tmp_path}
+    with pytest.raises(Begun) as begun:
+        distillation.measure(Case(0, PLAIN), SIZES["quick"], where, tmp_path / "work")
+    assert begun.value.args == (True,)
+
+
 def test_a_mistake_is_one_line_and_other_settings_need_another_file(tmp_path, capsys):
     words = ["--data", "sst2", "--epochs", "1", "--work", str(tmp_path)]
     assert distillation.main(words) == 2

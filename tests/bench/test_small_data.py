@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from ms_eff.bench import small_data
 from ms_eff.bench.rows import Rows, read_rows
 from ms_eff.bench.small_data import KIND, RECIPES, Plan, main, run
 from ms_eff.config import load_config
-from ms_eff.errors import ConfigError
+from ms_eff.errors import ConfigError, DivergedError
 from ms_eff.report.small_data import main as report
 from ms_eff.report.small_data import markdown
 
@@ -51,11 +52,51 @@ def test_rows_are_saved_and_taken_up(tmp_path, monkeypatch) -> None:
     run(_plan("baseline"), work, output, "first")
     both = run(_plan("baseline", "sam", seeds=(0, 1)), work, output, "second")
     assert done == [("baseline", 0), ("sam", 0), ("baseline", 1), ("sam", 1)]
+    assert both.pop("diverged") == []
     assert read_rows(output, KIND) == {"format": KIND.format, **both}
     assert [row["call"] for row in both["rows"]] == [0, 1, 1, 1]
     assert list(both["settings"]["recipes"]) == ["baseline", "sam"]
     with pytest.raises(ConfigError, match="made with other settings"):
         run(_plan("baseline", seconds=30.0), work, output)
+    plan = _plan("best")
+    held_out = replace(plan, overrides=(*plan.overrides, "data.test_split=held_out"))
+    with pytest.raises(ConfigError, match="test_split: test -> held_out"):
+        run(held_out, work, output)
+
+
+def test_a_row_that_diverges_is_told_and_the_others_are_measured(
+    tmp_path, monkeypatch, capsys
+) -> None:
+    def fake(config, console):
+        if config.output.parent.name == "sam":
+            raise DivergedError("training diverged at step 7: loss is nan")
+        return _row(config.output.parent.name, config.seed, 0.5)
+
+    monkeypatch.setattr(small_data, "_measured", fake)
+    words = [f"--work={tmp_path / 'work'}", f"--output={tmp_path / 'rows.json'}", "--data=digits"]
+    words += [f"--configs={CONFIGS}", "--rows", "baseline", "sam", "sam_gc", "--seeds", "0", "1"]
+    assert main(words) == 2
+    told = capsys.readouterr()
+    assert [line for line in told.err.splitlines() if "small_data" in line] == [
+        f"small_data: sam seed {seed}: training diverged at step 7: loss is nan" for seed in (0, 1)
+    ]
+    assert "| sam_gc | 2 |" in told.out
+    assert "| sam |" not in told.out
+    rows = read_rows(tmp_path / "rows.json", KIND)["rows"]
+    assert [row["recipe"] for row in rows] == ["baseline", "sam_gc"] * 2
+
+
+@pytest.mark.slow
+def test_a_diverged_run_starts_anew(tmp_path) -> None:
+    plan, work, output = _plan("baseline"), tmp_path / "work", tmp_path / "rows.json"
+    wild = replace(plan, overrides=(*plan.overrides, "train.lr=1e30", "train.save_every_steps=1"))
+    (line,) = run(wild, work, output)["diverged"]
+    assert line.startswith("baseline seed 0: training diverged at step")
+    folder = work / "baseline" / "seed0"
+    assert list(folder.glob("train/checkpoints/step-*"))  # other settings could not go on from it
+    (row,) = run(plan, work, output)["rows"]
+    assert (row["steps"], row["epochs"]) == (12, 3.0)
+    assert not (folder / "diverged.txt").exists()
 
 
 @pytest.mark.slow
@@ -92,6 +133,9 @@ def test_the_table_stands_beside_the_paper_s_and_says_what_was_found(tmp_path, c
     assert "76.65 %: reached by best" in table
     assert "best lies +16.00 points from the baseline; as wanted" in table
     assert "order as found: sam < baseline; in the paper: baseline < sam" in table
+    assert "held out" not in table
+    results["settings"]["test_split"] = "held_out"
+    assert "Scored on training images that were held out" in markdown(results)
     assert report([str(tmp_path / "none.json")]) == 2
     assert "none.json" in capsys.readouterr().err
 

@@ -70,6 +70,26 @@ def test_first_images_of_each_class_are_kept(folder):
     np.testing.assert_array_equal(kept, first)  # the first file holds one image of each class
 
 
+@pytest.mark.parametrize(("limit", "files"), [(None, (3, 4, 5)), (10, (3,))])
+def test_held_out_images_are_those_that_training_leaves_out(folder, limit, files):
+    data = load(folder, train_limit=20, test_limit=limit, test_split="held_out", augment="none")
+    wanted, labels = zip(*(write_records(folder / "again.bin", 10, n) for n in files), strict=True)
+    mean, std = (np.reshape(value, (3, 1, 1)) for value in (data.mean, data.std))
+    pixels, found = data.test.batch(np.arange(len(data.test)))
+    np.testing.assert_allclose(pixels, (np.concatenate(wanted) / 255 - mean) / std, atol=LAYER)
+    np.testing.assert_array_equal(found, np.concatenate(labels))
+    kept, _ = data.train.batch(np.arange(20))
+    same = load(folder, train_limit=20, augment="none").train.batch(np.arange(20))[0]
+    np.testing.assert_array_equal(kept, same)
+
+
+def test_a_limit_that_leaves_nothing_to_hold_out_is_refused(folder):
+    with pytest.raises(DataError, match=r"held_out: data\.train_limit = 50 leaves none of the 50"):
+        load(folder, train_limit=50, test_split="held_out")
+    with pytest.raises(DataError, match=r"data\.test_limit: 31 samples .* there are 30"):
+        load(folder, train_limit=20, test_limit=31, test_split="held_out")
+
+
 def test_enlarged_pictures(folder):
     data = load(folder, image_size=64)
     assert data.test.batch(np.arange(3))[0].shape == (3, *data.image_shape) == (3, 3, 64, 64)

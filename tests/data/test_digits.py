@@ -43,6 +43,19 @@ def test_enlarged_by_nearest_repeats_pixels():
     np.testing.assert_array_equal(large, np.kron(small, np.ones((1, 1, 4, 4), np.float32)))
 
 
+def test_held_out_digits_are_the_rest_of_the_training_part():
+    whole = build(DataSettings())
+    data = build(DataSettings(train_limit=1000, test_split="held_out"))
+    parts = [everything(split)[0].reshape(-1, 64) for split in (data.train, data.test)]
+    assert [len(part) for part in parts] == [1000, 437]
+    assert sorted(map(tuple, np.concatenate(parts))) == sorted(
+        map(tuple, everything(whole.train)[0].reshape(-1, 64))
+    )
+    counts = np.bincount(data.test.labels)
+    rest = np.bincount(whole.train.labels) - 100
+    np.testing.assert_array_equal(counts, rest)
+
+
 def test_limits_are_balanced():
     data = build(DataSettings(train_limit=100, test_limit=20))
     assert np.bincount(data.train.labels).tolist() == [10] * 10

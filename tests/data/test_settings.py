@@ -28,6 +28,10 @@ def test_null_means_the_default():
     assert given == DataSettings(name="cifar10", root="x")
 
 
+def test_a_named_test_split_is_the_same_as_none():
+    assert DataSettings(test_split="test") == DataSettings()
+
+
 def test_settings_survive_json():
     settings = DataSettings(
         name="image_folder", root="x", normalize={"mean": (0.1, 0.2, 0.3), "std": (1, 1, 1)}
@@ -61,6 +65,12 @@ def test_unknown_name_offers_the_nearest():
             )
             for name in ("image_folder", "video_folder", "ucf101")
         ),
+        ({"test_split": "held_out"}, r"data\.test_split: 'held_out' .*; set data\.train_limit"),
+        (
+            {"name": "image_folder", "root": "x", "test_split": "held_out"},
+            r"data\.test_split: image_folder takes no 'test_split' \(for digits, cifar10\)",
+        ),
+        ({"test_split": "rest"}, "test_split"),
         ({"name": "digits", "batch_size": 0}, "batch_size"),
         ({"name": "digits", "bath_size": 8}, "bath_size"),
         ({"name": 7}, "name"),

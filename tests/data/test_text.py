@@ -69,6 +69,17 @@ def test_text_that_is_no_utf8_or_not_there_is_said(tmp_path):
         read_columns(tmp_path / "none.tsv", (0, 1))
 
 
+@pytest.mark.parametrize("name", ["a.tsv", "a.csv", "a.jsonl"])
+def test_a_byte_order_mark_is_no_part_of_the_first_column(tmp_path, name):
+    rows = {
+        "a.tsv": "s\ty\nfine\t1\n",
+        "a.csv": "s,y\nfine,1\n",
+        "a.jsonl": '{"s": "fine", "y": 1}\n',
+    }
+    (tmp_path / name).write_bytes(b"\xef\xbb\xbf" + rows[name].encode())
+    assert read_columns(tmp_path / name, ("s", "y")) == [["fine"], ["1"]]
+
+
 def test_a_line_separator_within_a_sentence_ends_no_row(tmp_path):
     (tmp_path / "a.tsv").write_text("one\u2028two\x85three\t1\n", encoding="utf-8")
     assert read_columns(tmp_path / "a.tsv", (0, 1)) == [["one\u2028two\x85three"], ["1"]]

@@ -67,6 +67,19 @@ def test_logits_behind_the_cache_are_those_of_the_forward(network: Llama | GPT2)
 
 
 @pytest.mark.gate
+def test_logits_are_computed_of_the_prompts_last_place_alone(network: Llama | GPT2) -> None:
+    ids = np.array([[5, 9, 2, 7, 1, 8]], np.int32)
+    whole = network(Tensor(ids)).asnumpy()
+    decoder, seen = Decoder(network, length=6), []
+    graph = decoder._prefill
+    decoder._prefill = lambda *inputs: seen.append(graph(*inputs)) or seen[-1]
+    for places in (1, 4, 6):  # one graph for all
+        row, _ = decoder.prefill(ids[0, :places].tolist())
+        np.testing.assert_allclose(row, whole[0, places - 1], atol=FP32)
+    assert {logits.shape for logits, _ in seen} == {(1, 1, 40)}
+
+
+@pytest.mark.gate
 def test_gpt2_goes_on_as_transformers_does(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     theirs = save_hf_gpt2(tmp_path, n_layer=1)

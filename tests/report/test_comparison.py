@@ -10,7 +10,14 @@ from typing import Any
 
 import pytest
 
-from ms_eff.bench import criteria, progressive, small_data, swiftlearn_sizes, video_sizes
+from ms_eff.bench import (
+    criteria,
+    progressive,
+    progressive_cells,
+    small_data,
+    swiftlearn_sizes,
+    video_sizes,
+)
 from ms_eff.bench.accuracy_sizes import VARIANTS as LOWRANK
 from ms_eff.bench.vit_accuracy_sizes import VARIANTS as VIT
 from ms_eff.report.comparison import main, page
@@ -167,7 +174,6 @@ def test_recorded_results_make_a_page() -> None:
 
 def test_every_contender_is_what_an_experiment_calls_it() -> None:
     criteria_rows = (*itertools.product(criteria.CRITERIA, criteria.ALLOCATIONS), *criteria.RIVALS)
-    shares = itertools.product(progressive.RULES, progressive.ALLOCATIONS)
     known = {
         "lowrank_criteria.json": {"dense", *map(", ".join, criteria_rows)},
         "lowrank_accuracy_cifar10.json": set(LOWRANK) - {"dense"},
@@ -176,7 +182,10 @@ def test_every_contender_is_what_an_experiment_calls_it() -> None:
         "swiftlearn_cifar10.json": set(swiftlearn_sizes.POLICIES),
         "small_data_cifar10.json": set(small_data.RECIPES),
         "video_accuracy.json": set(video_sizes.ROWS),
-        "progressive.json": {"dense", *map(", ".join, shares), f"{progressive.TWICE}, global"},
+        "progressive.json": {
+            *("dense", f"{progressive_cells.TWICE}, global"),
+            *map(", ".join, progressive_cells.CELLS),
+        },
     }
     assert {family.file: set(family.contenders) for family in FAMILIES} == known
 

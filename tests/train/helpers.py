@@ -39,7 +39,7 @@ def small_feed(seed: int = 0, **changes: Any) -> Feed:
     return Feed(data.build(settings), settings, seed)
 
 
-def trainer(folder, net=None, methods=(), feed=None, **changes: Any) -> Trainer:
+def trainer(folder, net=None, methods=(), feed=None, spent=0.0, **changes: Any) -> Trainer:
     settings = TrainSettings(**{"epochs": 3, "lr": 0.05, "schedule": "cosine", **changes})
     quiet = Console(file=io.StringIO(), width=200)
     return Trainer(
@@ -49,6 +49,7 @@ def trainer(folder, net=None, methods=(), feed=None, **changes: Any) -> Trainer:
         folder,
         methods=methods,
         console=quiet,
+        spent=spent,
     )
 
 

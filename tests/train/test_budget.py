@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from copy import copy
 from functools import partial
 
 import numpy as np
@@ -43,28 +44,42 @@ class Run:
             [Parameter(Tensor([0.0]), name="w")], self.settings, self.pace.rates()
         )
         self.progress = Progress()
-        self.used: list[float] = []
-        budget = Budget(self.settings.time_budget, clock=self.clock)
-        self.pace.start(budget, self.progress, self.optimizer)
         self.evaluation = evaluation
-        budget.expect("evaluation", evaluation)
-        budget.check_start()
+        self._start(0.0)
+        self.pace.budget.check_start()
 
-    def epoch(self, kind: str = "") -> bool:
-        """Run an epoch; return whether there is time for another."""
+    def _start(self, spent: float) -> None:
+        self.used: list[float] = []
+        budget = Budget(
+            self.settings.time_budget, spent, self.clock, first_step=self.progress.first_step
+        )
+        self.pace.start(budget, self.progress, self.optimizer)
+        budget.expect("evaluation", self.evaluation)
+
+    def resumed(self) -> Run:
+        """Return a later call of this run, on a clock of its own."""
+        again = copy(self)
+        again.clock, again.pace = Clock(), Pace(self.settings, [10] * 100)
+        again._start(self.spent)
+        return again
+
+    def epoch(self, kind: str = "", steps: int = 10) -> bool:
+        """Run an epoch, or its first steps; return whether there is time for another."""
         p, fresh = self.progress, kind not in self.pace.budget._firsts
         self.pace.budget.mark()
-        p.batch = 0
-        for i in range(10):
+        for i in range(steps):
             self.used.append(float(self.optimizer.rates.asnumpy()[p.step]))
             self.clock.now += self.step + self.compile * (fresh and i == 0)
             p.step += 1
+            p.batch += 1
             self.optimizer.step.set_data(Tensor(p.step, self.optimizer.step.dtype))
             self.pace.step_done(p, kind, self.optimizer)
             if i < 9 and self.pace.out_of_time(kind):
                 return False
+        if steps < 10:
+            return True
         over = self.pace.out_of_time(kind, p.epoch + 1)
-        p.epoch += 1
+        p.next_epoch()
         if not over:
             if p.epoch % self.settings.eval_every == 0:
                 self.clock.now += self.evaluation
@@ -126,19 +141,32 @@ def test_a_resumed_run_has_what_is_left():
     run.epoch()
     run.epoch()
     share, rate = run.progress.share, run.optimizer.rates.asnumpy()[20]
-    again = Run(100.0, eval_every=1000)
-    again.progress, again.optimizer = run.progress, run.optimizer
-    budget = Budget(100.0, spent=run.spent, clock=again.clock)
-    again.pace = Pace(again.settings, [10] * 100)
-    again.pace.start(budget, again.progress, again.optimizer)
-    budget.expect("evaluation", again.evaluation)
-    assert again.pace.epochs(again.progress, again.progress.epoch) == 100  # nothing is measured yet
+    again = run.resumed()
     assert again.optimizer.rates.asnumpy()[20] == pytest.approx(rate, abs=0.01)
     while again.epoch():
         pass
     assert run.spent + again.spent + again.evaluation == pytest.approx(100.0, abs=1.0)
     assert 0.15 < share < 0.3
     assert again.used[-1] < 0.02
+
+
+@pytest.mark.parametrize("steps", [0, 7])
+def test_a_resumed_run_tells_methods_at_once_how_many_epochs_there_will_be(steps):
+    run = Run(100.0, eval_every=1000)
+    run.epoch()
+    run.epoch()
+    run.epoch(steps=steps)
+    again = run.resumed()
+    assert again.progress.step == 20 + steps
+    assert again.pace.epochs(again.progress, again.progress.epoch) == 9  # of 91 steps
+
+
+def test_a_resumed_run_has_to_have_room_for_a_step_that_compiles():
+    run = Run(100.0, eval_every=1000)  # a first step takes 6 seconds, the evaluation 4
+    run.epoch()
+    for left, over in ((9.9, True), (10.1, False)):
+        run.clock.now = Clock.now + 100.0 - left
+        assert run.resumed().pace.out_of_time("") is over
 
 
 def test_a_budget_without_room_for_a_step_says_so():
@@ -207,6 +235,46 @@ def test_a_run_ends_with_its_budget_in_one_call_or_in_two(tmp_path, monkeypatch)
     assert 0.5 < rows[-1]["seconds"] <= 0.6
     assert 8 < resumed.progress.step <= whole.progress.step
     assert rows[-1]["lr"] < 0.01
+
+
+@pytest.mark.gate
+@pytest.mark.parametrize(("at", "batch"), [(8, 2), (12, 0)])
+def test_a_run_resumed_too_late_for_a_step_is_scored_and_done(tmp_path, monkeypatch, at, batch):
+    monkeypatch.setattr(trainer_module, "Budget", partial(Budget, clock=Ticks()))
+    stop = StopAt(Section())
+    stop.at = at
+    cut = trainer(tmp_path, methods=[stop], **OPTIONS)
+    with pytest.raises(Interrupted):
+        cut.fit()
+    assert (cut.progress.step, cut.progress.batch) == (at, batch)
+    stop.at = -1
+    late = {**OPTIONS, "time_budget": cut.progress.seconds + 0.03}
+    run = trainer(tmp_path, net=small_net(5), methods=[stop], **late)
+    row = run.fit()[-1]
+    assert (row["epoch"], row["step"]) == (2, at)
+    assert row["accuracy"] == run.score().accuracy
+    assert row["samples_per_second"] > 0
+    assert not run.compiled
+    again = trainer(tmp_path, net=small_net(6), methods=[stop], **late)
+    assert again.fit()[-1] == row
+    assert again.progress.finished
+
+
+@pytest.mark.gate
+def test_seconds_before_training_are_of_the_budget_and_count_once(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer_module, "Budget", partial(Budget, clock=Ticks()))
+    stop = StopAt(Section())
+    stop.at = 2
+    cut = trainer(tmp_path, methods=[stop], spent=0.3, **OPTIONS)
+    with pytest.raises(Interrupted):
+        cut.fit()
+    assert 0.3 < cut.progress.seconds < 0.6
+    stop.at = -1
+    resumed = trainer(tmp_path, net=small_net(5), methods=[stop], spent=0.3, **OPTIONS)
+    assert 0.5 < resumed.fit()[-1]["seconds"] <= 0.6
+    assert resumed.progress.step > 2
+    with pytest.raises(ConfigError, match=r"too short for one step: 0\.[67] s are spent"):
+        trainer(tmp_path / "late", spent=0.6, **OPTIONS).fit()
 
 
 @pytest.mark.slow

@@ -22,6 +22,20 @@ def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path):
         pass
 
 
+def test_the_lock_names_what_the_user_gave(tmp_path):
+    folder, file = tmp_path / "runs", tmp_path / "file"
+    file.touch()
+    with lock_folder(folder):
+        for key, said in (
+            ("output=", f"output = {folder}: another run .* another output=FOLDER"),
+            ("--work ", f"--work {folder}: another run .* another --work FOLDER"),
+        ):
+            with pytest.raises(SetupError, match=said):
+                lock_folder(folder, key=key).__enter__()
+    with pytest.raises(SetupError, match=f"--work {file}: cannot .* another --work FOLDER"):
+        lock_folder(file, key="--work ").__enter__()
+
+
 def test_the_first_signal_is_noted_and_the_handlers_come_back():
     before = signal.getsignal(signal.SIGTERM)
     with StopFlag() as stop:

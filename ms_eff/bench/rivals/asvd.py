@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
-from numpy.typing import NDArray
 
 from ms_eff.methods.lowrank.criteria import damped_inputs
+from ms_eff.methods.lowrank.roots import InputMoment
 from ms_eff.methods.progressive.statistics import SavedMoments
 from ms_eff.methods.progressive.truncate import Whitening
 
@@ -32,8 +34,12 @@ class ActivationScaling(Whitening):
         super().__init__("activation", moments)
         self.saved, self.alpha = moments, alpha
 
-    def inputs(self, name: str) -> NDArray[np.float64]:
-        """Return S, (C, C)."""
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """The rule, and what its statistics were made from."""
+        return {**super().made_from, "rule": "asvd", "alpha": self.alpha}
+
+    def inputs(self, name: str) -> InputMoment:
+        """Return S S, (C, C)."""
         squares = np.diag(damped_inputs(self.saved.inputs(name)))
-        scales: NDArray[np.float64] = np.diag(squares ** (self.alpha / 2))
-        return scales
+        return InputMoment(np.diag(squares**self.alpha))

@@ -13,6 +13,7 @@ from scipy import linalg
 from scipy.linalg import blas
 
 __all__ = [
+    "LOSS_TOLERANCE",
     "align_rank",
     "break_even_rank",
     "leading_vectors",
@@ -21,12 +22,13 @@ __all__ = [
     "singular_values",
     "svd_factors",
     "truncation_error",
+    "trusted_eigenvectors",
 ]
 
 Array = NDArray[np.float64]
 
 # the Gram side may cost at most this share of the Eckart-Young loss
-_LOSS_TOLERANCE = 1e-6
+LOSS_TOLERANCE = 1e-6
 
 
 def svd_factors(W: ArrayLike, rank: int) -> tuple[Array, Array]:
@@ -82,6 +84,30 @@ def leading_vectors(W: ArrayLike, rank: int) -> tuple[Array, float]:
     # the full U, since a rank above the number of columns still wants orthonormal vectors
     U, sigma, _ = _svd(W, full=rank > W.shape[1])
     return np.ascontiguousarray(U[:, :rank]), float(np.sum(sigma[:rank] ** 2))
+
+
+def trusted_eigenvectors(gram: Array, rank: int) -> tuple[Array, Array, int]:
+    """Return eigenvalues and eigenvectors of a Gram matrix, and how many rounding cannot touch.
+
+    The eigenbasis of a Gram matrix disturbed by E loses at most `2 k ||E||` of the energy that k
+    vectors keep (Ky Fan), with `||E|| ~ n eps lambda_1`. The discarded energy has to dwarf that.
+
+    Args:
+        gram: (n, n), of which the upper triangle is read; it is overwritten.
+        rank: how many are wanted, below n.
+
+    Returns:
+        The values (n,), largest first, the vectors (n, n), and the number, at most `rank`: the
+        first so many vectors keep as much as any, and so do any fewer of the first.
+    """
+    values, vectors = linalg.eigh(
+        gram, lower=False, driver="evd", overwrite_a=True, check_finite=False
+    )
+    discarded = np.cumsum(values)[len(values) - np.arange(1, rank + 1) - 1]
+    rounding = 2 * np.arange(1, rank + 1) * len(values) * np.finfo(np.float64).eps * values[-1]
+    # a loss is the root of an energy: half the relative change
+    trusted = int(np.count_nonzero(discarded * 2 * LOSS_TOLERANCE > rounding))
+    return values[::-1], vectors[:, ::-1], trusted
 
 
 def singular_values(W: ArrayLike) -> Array:
@@ -152,25 +178,15 @@ def matmul(left: Array, right: Array) -> Array:
 
 
 def _gram_vectors(W: Array, rank: int) -> tuple[Array, float] | None:
-    """Return leading eigenvectors of `W W^T` and their energy, or None if rounding could be felt.
-
-    The eigenbasis of a Gram matrix disturbed by E loses at most `2 rank ||E||` of the kept energy
-    (Ky Fan), with `||E|| ~ n eps lambda_1`. The discarded energy has to dwarf that.
-    """
+    """Return leading eigenvectors of `W W^T` and their energy, or None if rounding is felt."""
     if W.shape[0] > W.shape[1]:
         return None
     rows, trans = (W.T, 1) if W.flags.c_contiguous else (W, 0)
     gram = blas.dsyrk(1.0, rows, trans=trans)  # the upper triangle alone
-    values, vectors = linalg.eigh(
-        gram, lower=False, driver="evd", overwrite_a=True, check_finite=False
-    )
-    split = len(values) - rank
-    discarded, kept = float(values[:split].sum()), float(values[split:].sum())
-    rounding = 2 * rank * len(values) * np.finfo(np.float64).eps * float(values[-1])
-    # a loss is the root of an energy: half the relative change
-    if discarded * 2 * _LOSS_TOLERANCE <= rounding:
+    values, vectors, trusted = trusted_eigenvectors(gram, rank)
+    if trusted < rank:
         return None
-    return np.ascontiguousarray(vectors[:, split:][:, ::-1]), kept
+    return np.ascontiguousarray(vectors[:, :rank]), float(values[:rank].sum())
 
 
 def _svd(W: Array, full: bool = False) -> tuple[Array, Array, Array]:

@@ -16,13 +16,9 @@ from ms_eff.methods.lowrank.budget import spectrum_losses, tail_energies
 from ms_eff.methods.lowrank.core import singular_values, svd_factors
 from ms_eff.methods.lowrank.layers import Layer, read_weight
 from ms_eff.methods.lowrank.moments import Moments
+from ms_eff.methods.lowrank.roots import damped
 from ms_eff.methods.lowrank.tucker import mode_spectra, tucker2
-from ms_eff.methods.lowrank.weighted import (
-    damped,
-    weighted_factors,
-    weighted_loss,
-    weighted_spectrum,
-)
+from ms_eff.methods.lowrank.weighted import weighted_factors, weighted_loss, weighted_spectrum
 from ms_eff.methods.lowrank.weighted_tucker import weighted_spectra, weighted_tucker2
 
 __all__ = ["WEIGHT", "Criterion", "damped_gradients", "damped_inputs"]

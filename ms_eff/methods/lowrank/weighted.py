@@ -9,20 +9,24 @@ the order of im2col patches. NumPy and SciPy only, exact, in float64.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg
 
-from ms_eff.methods.lowrank.core import leading_vectors, matmul, singular_values
+from ms_eff.methods.lowrank.core import (
+    LOSS_TOLERANCE,
+    leading_vectors,
+    matmul,
+    singular_values,
+    trusted_eigenvectors,
+)
+from ms_eff.methods.lowrank.roots import InputMoment, Root, Triangle, output_root, root
 
 __all__ = [
     "Nested",
-    "Root",
-    "damped",
     "nested_factors",
-    "root",
     "weighted_factors",
     "weighted_loss",
     "weighted_spectrum",
@@ -30,51 +34,6 @@ __all__ = [
 ]
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Root:
-    """The symmetric root of a positive semidefinite matrix, and how to undo it.
-
-    Attributes:
-        half: (n, n), `half @ half` is the matrix.
-        inverse: (n, n), the pseudo-inverse of `half`: zero where the matrix has no rank.
-    """
-
-    half: Array
-    inverse: Array
-
-
-def root(matrix: ArrayLike) -> Root:
-    """Return the root of a symmetric positive semidefinite matrix of any rank.
-
-    Eigenvalues below `n eps` of the largest are rounding and count as zero, in both members.
-
-    Raises:
-        ValueError: it is not square, or not finite.
-
-    >>> found = root([[4.0, 0.0], [0.0, 0.0]])
-    >>> found.half.tolist(), found.inverse.tolist()
-    ([[2.0, 0.0], [0.0, 0.0]], [[0.5, 0.0], [0.0, 0.0]])
-    """
-    values, vectors = linalg.eigh(_square(matrix), driver="evd", check_finite=False)
-    kept = values > max(values[-1], 0.0) * len(values) * np.finfo(np.float64).eps
-    vectors, roots = np.ascontiguousarray(vectors[:, kept]), np.sqrt(values[kept])
-    return Root(matmul(vectors * roots, vectors.T), matmul(vectors / roots, vectors.T))
-
-
-def damped(matrix: ArrayLike, share: float) -> Array:
-    """Return a second moment plus `share` of its mean eigenvalue on the diagonal.
-
-    A matrix of zeros (gradients or inputs that vanish) becomes a tiny multiple of the identity:
-    nothing is known, and next to nothing is lost.
-
-    >>> damped([[2.0, 0.0], [0.0, 0.0]], 0.1).tolist()
-    [[2.1, 0.0], [0.0, 0.1]]
-    """
-    square = _square(matrix)
-    mean = float(np.trace(square)) / len(square)
-    return square + max(share * mean, float(np.finfo(np.float32).tiny)) * np.eye(len(square))
 
 
 def weighted_loss(error: ArrayLike, G: Array | None = None, F: Array | None = None) -> float:
@@ -100,7 +59,7 @@ def weighted_spectrum(weight: ArrayLike, G: Array | None = None, F: Array | None
         F: (S, S), or None for I.
     """
     W = _matrix(weight)
-    left = W if F is None else matmul(root(F).half, W)
+    left = W if F is None else output_root(F).turned(W)
     return singular_values(left if G is None else matmul(left, root(G).half))
 
 
@@ -128,8 +87,9 @@ def weighted_factors(
     W = _matrix(weight)
     if not 1 <= rank <= min(W.shape):
         raise ValueError(f"rank: expected 1 to {min(W.shape)}, got {rank}")
-    inputs = None if G is None else root(G).half
-    return _balanced(*whitened_factors(W, rank, inputs, None if F is None else root(F)))
+    inputs = None if G is None else InputMoment(G)
+    first, last, _ = whitened_factors(W, rank, inputs, None if F is None else output_root(F))
+    return _balanced(first, last)
 
 
 @dataclass(frozen=True)
@@ -154,18 +114,20 @@ class Nested:
 
 
 def nested_factors(
-    weight: ArrayLike, rank: int, inputs: Array | None = None, gradients: Root | None = None
+    weight: ArrayLike,
+    rank: int,
+    inputs: InputMoment | None = None,
+    gradients: Root | Triangle | None = None,
 ) -> Nested:
-    """Return the factors of `weighted_factors` for all ranks up to one, from roots.
+    """Return the factors of `weighted_factors` for all ranks up to one.
 
-    One decomposition then serves a whole family of sizes; roots are those of `root`, which layers
-    with the same inputs share.
+    One decomposition then serves a whole family of sizes.
 
     Args:
         weight: (S, C).
         rank: the highest, 1 .. min(S, C) - 1 (at the full rank, the order is left open).
-        inputs: (C, m), any H with G = H H^T, as the root of G; None for I.
-        gradients: root of F (S, S); None for I.
+        inputs: G (C, C), which layers with the same inputs share; None for I.
+        gradients: `output_root` of F (S, S); None for I.
 
     Raises:
         ValueError: the weight is not finite, or the rank is out of range.
@@ -177,35 +139,96 @@ def nested_factors(
     W = _matrix(weight)
     if not 1 <= rank < min(W.shape):
         raise ValueError(f"rank: expected 1 to {min(W.shape) - 1}, got {rank}")
-    first, last = whitened_factors(W, rank, inputs, gradients)
-    whole = W if gradients is None else matmul(gradients.half, W)
-    seen = first
-    if inputs is not None:
-        whole, seen = matmul(whole, inputs), matmul(first, inputs)
-    # rows of V^T F^(1/2) W G^(1/2) are as long as the singular values
-    squares = np.sum(seen**2, axis=1)
-    rest = max(float(np.sum(whole**2)) - float(squares.sum()), 0.0)
-    return Nested(*_balanced(first, last), np.append(squares, rest))
+    first, last, energies = whitened_factors(W, rank, inputs, gradients)
+    return Nested(*_balanced(first, last), energies)
 
 
 def whitened_factors(
-    W: Array, rank: int, inputs: Array | None, gradients: Root | None
-) -> tuple[Array, Array]:
-    """Return the factors of `weighted_factors`, from the roots and without scaling.
+    W: Array, rank: int, inputs: InputMoment | None, gradients: Root | Triangle | None
+) -> tuple[Array, Array, Array]:
+    """Return the factors of `weighted_factors` without scaling, and the `energies` of `Nested`.
 
-    With V the leading left vectors of `F^(1/2) W G^(1/2)` they are `V^T F^(1/2) W` and
-    `F^(-1/2) V`. No root of G is undone, so an ill-conditioned one costs no accuracy; and where G
+    With F = T T^T and V the leading left vectors of `T^T W G^(1/2)` they are `V^T T^T W` and
+    `T^(-T) V`. No root of G is undone, so an ill-conditioned one costs no accuracy; and where G
     has no rank, which leaves the optimum open, inputs never seen are treated as those that were.
 
     Args:
         W: (S, n).
         rank: 1 .. S.
-        inputs: (n, n), the root of G; None for I.
-        gradients: root of F (S, S); None for I.
+        inputs: G (n, n); None for I.
+        gradients: `output_root` of F (S, S); None for I.
     """
-    left = W if gradients is None else matmul(gradients.half, W)
-    V, _ = leading_vectors(left if inputs is None else matmul(left, inputs), rank)
-    return matmul(V.T, left), V if gradients is None else matmul(gradients.inverse, V)
+    left = W if gradients is None else gradients.turned(W)
+    V, energies = _leading(left, rank, inputs)
+    return matmul(V.T, left), V if gradients is None else gradients.undone(V), energies
+
+
+def _leading(left: Array, rank: int, inputs: InputMoment | None) -> tuple[Array, Array]:
+    """Return the leading left vectors of `left G^(1/2)`, and their energies with the rest's sum.
+
+    They are the eigenvectors of `left G left^T`: with no more outputs than inputs, G needs no root
+    unless next to no energy is left out.
+    """
+    S, n = left.shape
+    if not np.isfinite(left).all():
+        raise ValueError(f"weight: the {left.shape} matrix holds NaN or infinity")
+    if inputs is not None and n >= S:
+        found = _leading_by_stages(left, rank, inputs.matrix)
+        if found is not None:
+            return found
+    seen = left if inputs is None else matmul(left, inputs.root.factor)
+    V, _ = leading_vectors(seen, rank)
+    # rows of V^T seen are as long as the singular values
+    squares = np.sum(matmul(V.T, seen) ** 2, axis=1)
+    return V, np.append(squares, max(float(np.sum(seen**2)) - float(squares.sum()), 0.0))
+
+
+def _leading_by_stages(left: Array, rank: int, G: Array) -> tuple[Array, Array] | None:
+    """Return leading eigenvectors of `left G left^T` and energies, or None if rounding is felt.
+
+    A few inputs far larger than the others (language models have them) drown the rest in rounding.
+    So each stage keeps the vectors that it can be sure of, and the next one looks at what is left
+    over, in a basis that no longer holds them.
+    """
+    rows, basis, missing = left, None, rank
+    vectors, energies, blurs = [], [], list[tuple[float, float]]()
+    while True:
+        gram = matmul(rows, matmul(G, rows.T))
+        if missing == len(gram):  # all that there is: any basis is exact
+            values, found, trusted = np.diag(gram), np.eye(missing), missing
+        else:
+            values, found, trusted = trusted_eigenvectors(gram.T, missing)
+        if not trusted:
+            return None
+        kept = np.ascontiguousarray(found[:, :trusted])
+        vectors.append(kept if basis is None else matmul(basis, kept))
+        energies.append(values[:trusted])
+        missing -= trusted
+        if not missing:
+            break
+        blur = len(values) * np.finfo(np.float64).eps * float(values[0])
+        blurs.append((float(values[trusted - 1]), float(len(values) * blur**2)))
+        others = np.ascontiguousarray(found[:, trusted:])
+        basis = others if basis is None else matmul(basis, others)
+        rows = matmul(others.T, rows)
+    rest = values[trusted:]
+    discarded = max(float(rest.sum()), 0.0)
+    if _exchanged(blurs, float(rest[0]) if len(rest) else 0.0) > LOSS_TOLERANCE * discarded:
+        return None
+    return np.hstack(vectors), np.append(np.concatenate(energies), discarded)
+
+
+def _exchanged(blurs: Sequence[tuple[float, float]], left_out: float) -> float:
+    """Return the energy that vectors of earlier stages may lack for what was left out at the end.
+
+    Between two vectors it is the square of their product, which is rounding, over the difference
+    of their energies.
+
+    Args:
+        blurs: of each earlier stage, the least energy it kept and the squares' sum.
+        left_out: the largest energy left out.
+    """
+    return sum(squares / max(least - left_out, 1e-300) for least, squares in blurs)
 
 
 def _balanced(first: Array, last: Array) -> tuple[Array, Array]:
@@ -214,15 +237,6 @@ def _balanced(first: Array, last: Array) -> tuple[Array, Array]:
     scale = np.sqrt(np.divide(*norms, out=np.ones(len(first)), where=norms[1] > 0))
     scale[scale == 0] = 1.0
     return first / scale[:, None], last * scale
-
-
-def _square(matrix: ArrayLike) -> Array:
-    array = np.asarray(matrix, dtype=np.float64)
-    if array.ndim != 2 or array.shape[0] != array.shape[1] or array.size == 0:
-        raise ValueError(f"second moment: expected a square matrix, got shape {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"second moment: the {array.shape} matrix holds NaN or infinity")
-    return array
 
 
 def _matrix(weight: ArrayLike) -> Array:

@@ -11,8 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import linalg
 
 from ms_eff.methods.lowrank.core import matmul
+from ms_eff.methods.lowrank.roots import InputMoment, Root, root
 from ms_eff.methods.lowrank.tucker import tucker2
-from ms_eff.methods.lowrank.weighted import Root, root, weighted_loss, whitened_factors
+from ms_eff.methods.lowrank.weighted import weighted_loss, whitened_factors
 
 __all__ = ["channel_moment", "weighted_spectra", "weighted_tucker2"]
 
@@ -121,11 +122,11 @@ def _best_core(
     that were dropped. Its best truncation is that of `F^(1/2) core B^(1/2)`.
     """
     seen = _turned(G, basis)
-    kept = root(_turned(np.ascontiguousarray(seen.T), basis))
+    kept = InputMoment(_turned(np.ascontiguousarray(seen.T), basis))
     inside = _turned(flat, basis)
     outside = flat - _turned(inside, basis.T)
-    told = matmul(matmul(matmul(outside, seen), kept.inverse), kept.inverse)
-    return whitened_factors(inside + told, rank, kept.half, gradients)
+    told = matmul(matmul(matmul(outside, seen), kept.root.inverse), kept.root.inverse)
+    return whitened_factors(inside + told, rank, kept, gradients)[:2]
 
 
 def _nested(left: Array, basis: Array, G: Array) -> Array:

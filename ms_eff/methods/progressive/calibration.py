@@ -10,6 +10,7 @@ import numpy as np
 
 from ms_eff.data.language import encode_files, windows
 from ms_eff.methods.lowrank.graph_moments import collect_by_block
+from ms_eff.methods.progressive.identity import ids_digest, model_digest
 from ms_eff.methods.progressive.settings import CalibrationSettings
 from ms_eff.methods.progressive.stacks import embedded, stack_of
 from ms_eff.methods.progressive.statistics import SavedMoments, StatisticsWriter
@@ -47,16 +48,19 @@ def calibrated(
         SetupError: another run is writing into it.
         DataError: the text is too short.
     """
+    rows = calibration_windows(tokenizer, settings)
     made_from: dict[str, Any] = {
         "parent": parent.path.name,
+        "parent_digest": model_digest(parent),
         "files": [file.name for file in settings.files],
+        "ids_digest": ids_digest(rows),
         "tokens": settings.tokens,
         "window": settings.window,
     }
     if not SavedMoments.held_by(folder):
-        with lock_folder(folder, key="calibration.statistics"):
+        with lock_folder(folder, key="calibration.statistics="):
             if not SavedMoments.held_by(folder):  # another run may just have come to its end
-                _measure(parent, tokenizer, settings, StatisticsWriter(folder, made_from), tell)
+                _measure(parent, rows, StatisticsWriter(folder, made_from), tell)
     saved = SavedMoments(folder)
     saved.check(made_from)
     return saved
@@ -69,16 +73,12 @@ def calibration_windows(tokenizer: Tokenizer, settings: CalibrationSettings) -> 
 
 
 def _measure(
-    parent: Model,
-    tokenizer: Tokenizer,
-    settings: CalibrationSettings,
-    writer: StatisticsWriter,
-    tell: Callable[[int, int], None],
+    parent: Model, rows: np.ndarray, writer: StatisticsWriter, tell: Callable[[int, int], None]
 ) -> None:
-    rows = calibration_windows(tokenizer, settings)
+    """Measure windows of token ids, from where a stopped call left it."""
     passes = 2 * parent.shape.depth
     for i, found in collect_by_block(
-        stack_of(parent, settings.window - 1),
+        stack_of(parent, rows.shape[1] - 1),
         embedded(parent, rows[:, :-1]),
         np.ascontiguousarray(rows[:, 1:]),
         writer.folder / "states.partial",

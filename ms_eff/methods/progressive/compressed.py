@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from ms_eff.methods.progressive.identity import json_digest, model_digest
 from ms_eff.methods.progressive.truncate import Decomposed
 from ms_eff.models.parents import Shape
 
@@ -58,3 +59,12 @@ class Compressed:
             return self.model.array(name)
         first, last = self.factors.pair(layer, rank)
         return last @ first
+
+    def digest(self) -> str:
+        """Return what tells it from other models: what it was made from, and how."""
+        made_from = {
+            "model": model_digest(self.model),
+            "factors": self.factors.made_from,
+            "ranks": dict(self.ranks),
+        }
+        return json_digest(made_from)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -90,14 +90,19 @@ class Family:
         Raises:
             Interrupted: training was asked to stop; everything is saved.
         """
+        return list(self.members())
+
+    def members(self) -> Iterator[dict[str, Any]]:
+        """Yield the rows of `run` one by one, each as soon as its member is there."""
         if self.judge.shortfall:
             self.console.print(self.judge.shortfall)
         rows = [self._parent_row()] if self.config.evaluation.baseline else []
         self.folder.write(rows)
+        yield from rows
         for index in range(len(self.wishes.ratios)):
             rows.append(self._member(index))
             self.folder.write(rows)
-        return rows
+            yield rows[-1]
 
     # members
 

@@ -40,6 +40,7 @@ __all__ = [
 ]
 
 _STATE, _WEIGHTS = "state.json", "model.safetensors"
+_FACTORS = ("first", "last")
 
 Pair = tuple[np.ndarray, np.ndarray]
 
@@ -74,9 +75,6 @@ class _Assembled:
         if self._last is None or self._last[0] != layer:  # they are asked for one after the other
             self._last = layer, self._pairs[layer]
         return self._last[1][which]
-
-
-_FACTORS = ("first", "last")
 
 
 def assembled(source: Arrays, pairs: Mapping[str, Pair]) -> Arrays:
@@ -196,6 +194,7 @@ class Products:
     """The matrices of a member, each pair of factors multiplied out as it is asked for."""
 
     def __init__(self, member: Path) -> None:
+        self.path = member
         self._shards = NamedShards(member, read_state(member)["model"]["name"])
 
     def array(self, name: str) -> np.ndarray:

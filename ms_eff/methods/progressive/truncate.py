@@ -1,30 +1,38 @@
 """A model's matrices in nested factors, one at a time, kept on disk for every size to come.
 
 NumPy and SciPy on the host, in float64. Factors are kept in float32, which is what members store;
-scaling is by component, so that cutting them and rounding them change places freely.
+scaling is by component, so that cutting them and rounding them change places freely. A folder says
+what its factors were made from, and is refused for anything else.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
-from ms_eff.files import replacing
+from ms_eff.errors import ConfigError
+from ms_eff.files import read_json, replacing
 from ms_eff.methods.lowrank.core import matmul
 from ms_eff.methods.lowrank.criteria import Criterion, damped_gradients, damped_inputs
-from ms_eff.methods.lowrank.weighted import Nested, Root, nested_factors, root
+from ms_eff.methods.lowrank.roots import InputMoment, Root, Triangle, output_root
+from ms_eff.methods.lowrank.weighted import Nested, nested_factors
 from ms_eff.methods.progressive.core import highest_rank
+from ms_eff.methods.progressive.identity import model_digest
 from ms_eff.methods.progressive.statistics import SavedMoments
 from ms_eff.models.shards import Shards
+from ms_eff.results import difference
 
 __all__ = ["Arrays", "Decomposed", "Whitening", "decompose", "truncated_pair"]
 
 Floats = NDArray[np.float64]
+
+_MADE_FROM = "made_from.json"
 
 
 class Arrays(Protocol):
@@ -35,7 +43,7 @@ class Arrays(Protocol):
 
 
 class Whitening:
-    """The roots that a rule needs of each layer; the last input's is kept for the next layer.
+    """The moments that a rule needs of each layer; the last input's is kept for the next layer.
 
     Args:
         criterion: `weight`, `activation` or `two_sided`.
@@ -44,38 +52,70 @@ class Whitening:
 
     def __init__(self, criterion: str, moments: SavedMoments | None) -> None:
         self.criterion, self.moments = criterion, moments
-        self._last: tuple[str, Floats] | None = None
+        self._last: tuple[str, InputMoment] | None = None
 
-    def inputs(self, name: str) -> Floats | None:
-        """Return the root of G, or None for I."""
+    @property
+    def made_from(self) -> dict[str, Any]:
+        """The rule, and what its statistics were made from."""
+        found = self.moments.made_from if self.moments is not None else None
+        return {"rule": self.criterion, "statistics": found}
+
+    def inputs(self, name: str) -> InputMoment | None:
+        """Return G, or None for I."""
         if self.moments is None or self.criterion == "weight":
             return None
         owner = self.moments.owners[name]
         if self._last is None or self._last[0] != owner:
-            self._last = owner, root(damped_inputs(self.moments.inputs(name))).half
+            self._last = owner, InputMoment(damped_inputs(self.moments.inputs(name)))
         return self._last[1]
 
-    def gradients(self, name: str) -> Root | None:
+    def gradients(self, name: str) -> Root | Triangle | None:
         """Return the root of F, or None for I."""
         if self.moments is None or self.criterion != "two_sided":
             return None
-        return root(damped_gradients(self.moments.gradients(name)))
+        return output_root(damped_gradients(self.moments.gradients(name)))
 
 
 class Decomposed:
-    """The factors of all matrices in a folder, up to the highest rank that saves anything."""
+    """The factors of all matrices in a folder, up to the highest rank that saves anything.
 
-    def __init__(self, folder: Path, criterion: str) -> None:
-        self.folder, self.by = folder, Criterion(criterion)
+    Args:
+        folder: made if it is missing.
+        criterion: what their losses are of.
+        made_from: source, rule and statistics, as JSON.
+
+    Raises:
+        ConfigError: the folder holds factors made from something else, or not known from what.
+    """
+
+    def __init__(self, folder: Path, criterion: str, made_from: Mapping[str, Any]) -> None:
+        self.folder, self.by, self.made_from = folder, Criterion(criterion), dict(made_from)
+        folder.mkdir(parents=True, exist_ok=True)
+        record = folder / _MADE_FROM
+        if record.exists():
+            changed = difference(read_json(record, ConfigError), self.made_from)
+        else:
+            held = any(folder.glob("*.safetensors"))
+            changed = f"it has no {_MADE_FROM}" if held else ""
+        if changed:
+            raise ConfigError(
+                f"{folder}: holds factors that were made from something else ({changed}); delete "
+                "that folder, and they are made anew"
+            )
+        with replacing(record) as temporary:
+            temporary.write_text(json.dumps(self.made_from, indent=1), encoding="utf-8")
 
     def file(self, name: str) -> Path:
         """Return where a matrix's factors are."""
         return self.folder / f"{name}.safetensors"
 
+    def energies(self, name: str) -> Floats:
+        """Return what each rank adds, and what the highest leaves out, as `Nested` has them."""
+        return Shards(self.file(name)).array("energies")
+
     def losses(self, name: str) -> Floats:
         """Return what ranks 1, 2, .. lose, as a shared budget counts it."""
-        energies = Shards(self.file(name)).array("energies")
-        return self.by.losses(np.sqrt(energies))[:-1]
+        return self.by.losses(np.sqrt(self.energies(name)))[:-1]
 
     def pair(self, name: str, rank: int) -> tuple[np.ndarray, np.ndarray]:
         """Return `first` (rank, C) and `last` (S, rank) in float32."""
@@ -109,11 +149,14 @@ def decompose(
         source: gives `<name>.weight` (S, C).
         shapes: of the matrices, by layer name, those of one input behind each other.
         whitening: the rule.
-        folder: made if it is missing; it belongs to one source and rule.
+        folder: made if it is missing; it belongs to one source, rule and statistics.
         after_matrix: told the name of each matrix as it is done.
+
+    Raises:
+        ConfigError: the folder belongs to others.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    result = Decomposed(folder, whitening.criterion)
+    made_from = {"source": model_digest(source, shapes), **whitening.made_from}
+    result = Decomposed(folder, whitening.criterion, made_from)
     for name, shape in shapes.items():
         if not result.file(name).exists():
             weight = source.array(f"{name}.weight")
@@ -127,21 +170,21 @@ def truncated_pair(
     first: np.ndarray,
     last: np.ndarray,
     rank: int,
-    inputs: Floats | None = None,
-    gradients: Root | None = None,
+    inputs: InputMoment | None = None,
+    gradients: Root | Triangle | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return factors of a lower rank by truncating the second alone: depth stays two (ENLSP 2021).
 
     In this orientation W0 is `first^T` and W1 is `last^T`: W1 becomes A B, and A goes into the
-    first. With the inputs' root, the second is judged by what the first hands it, `first G first^T`
+    first. With the inputs' G, the second is judged by what the first hands it, `first G first^T`
     (ours); that optimum is the one of the product too.
 
     Args:
         first: (R, C), applied first.
         last: (S, R), applied last.
         rank: at most R.
-        inputs: (C, C), root of G; None for I.
-        gradients: root of F (S, S); None for I.
+        inputs: G (C, C); None for I.
+        gradients: `output_root` of F (S, S); None for I.
 
     Raises:
         ValueError: the rank is above R.
@@ -155,6 +198,8 @@ def truncated_pair(
     if rank == held:
         return first, last
     W0 = first.astype(np.float64)
-    handed = None if inputs is None else matmul(W0, inputs)
+    handed = None
+    if inputs is not None:
+        handed = InputMoment(matmul(W0, matmul(inputs.matrix, W0.T)))
     found = nested_factors(last, rank, handed, gradients)
     return matmul(found.first, W0).astype(np.float32), found.last.astype(np.float32)

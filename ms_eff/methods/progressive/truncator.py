@@ -90,9 +90,7 @@ class Truncator:
             DataError: a file is missing, or the text is too short.
         """
         wanted = self.config.calibration
-        if wanted is None or self.wishes.rule == "plain":
-            return
-        if not SavedMoments.held_by(self._statistics_folder()):
+        if wanted is not None and self.wishes.rule != "plain":
             calibration_windows(self.tokenizer, wanted)
 
     def member(self, index: int) -> tuple[LowRankPlan, Arrays]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import mindspore as ms
-import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
 
 from ms_eff.train.step import Forward
@@ -33,14 +32,13 @@ class WeightedForward(Forward):
 
     Args:
         forward: whose model and loss these are.
-        batch: samples in a batch of this worker.
+        weights: (B,) of the batch at hand; steps of several phases share them.
     """
 
-    def __init__(self, forward: Forward, batch: int) -> None:
+    def __init__(self, forward: Forward, weights: Parameter) -> None:
         super().__init__(forward.model, forward.loss)
         self.scaled = ScaledGradient()
-        ones = Tensor(np.ones(batch, np.float32))
-        self.weights = Parameter(ones, name="swiftlearn.weights", requires_grad=False)
+        self.weights = weights
 
     def construct(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         """Return the scalar float32 loss and the model's outputs."""

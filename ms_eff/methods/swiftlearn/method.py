@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-from mindspore import Tensor
+from mindspore import Parameter, Tensor
 
 from ms_eff.data.randomness import Stream, generator
 from ms_eff.errors import ConfigError
@@ -41,20 +41,42 @@ class SwiftLearn(Method):
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
     def excludes(self) -> Sequence[str]:
-        """InfoBatch weighs losses, which distillation replaces."""
-        return ("distillation",) if self.settings.policy == "infobatch" else ()
+        """InfoBatch weighs a batch's losses: one replaces them, the other cuts up the batch."""
+        return ("distillation", "meta_learning") if self.settings.policy == "infobatch" else ()
 
     def on_start(self, run: RunStart) -> None:
-        """Set up the records, which grow with the samples of the run."""
+        """Set up the records, which grow with the samples of the run.
+
+        Raises:
+            ConfigError: no epoch would be on a share, or the share fills no batch.
+        """
         size, policy = len(run.labels), self.settings.policy
+        self._check_share(run, size)
         self._run = run
         self._movements = Movements(size, run.tell) if policy == "swiftlearn" else None
         self._losses = Losses(size) if policy == "infobatch" else None
-        self._forward: WeightedForward | None = None
-        self._given = self._subset = np.arange(size)
+        # one parameter for the steps of all phases, whatever forward each is made of
+        ones = Tensor(np.ones(run.batch_size, np.float32))
+        self._batch_weights = Parameter(ones, name="swiftlearn.weights", requires_grad=False)
+        self._given = self._subset = self._chosen = np.arange(size)
         self._weights = np.ones(size, np.float32)
         self._trained = self._evaluated = 0
-        self._seconds = 0.0
+        self._choosing = self._measuring = 0.0
+
+    def _check_share(self, run: RunStart, size: int) -> None:
+        wishes, few = self.settings, core.kept(size, self.settings.keep)
+        if self.epochs <= wishes.warmup_epochs:
+            raise ConfigError(
+                f"methods.swiftlearn.warmup_epochs = {wishes.warmup_epochs}: with train.epochs = "
+                f"{self.epochs} no epoch is left to train on a share; give more epochs, or fewer "
+                "of warm-up"
+            )
+        if run.counted(few) == 0:
+            raise ConfigError(
+                f"methods.swiftlearn.keep = {wishes.keep:g}: {few} of {size} samples fill no whole "
+                f"step at data.batch_size = {run.batch_size} on {run.worker.size} worker(s) with "
+                "data.drop_last = true; keep more, lower the batch size, or set drop_last=false"
+            )
 
     # the data
 
@@ -68,8 +90,8 @@ class SwiftLearn(Method):
         self._weights[:] = 1.0
         if not self._on_everything(epoch):
             began = time.perf_counter()
-            self._subset = indices[self._places(epoch, indices)]
-            self._seconds += time.perf_counter() - began
+            self._subset = self._chosen = indices[self._places(epoch, indices)]
+            self._choosing += time.perf_counter() - began
         return self._subset
 
     def _places(self, epoch: int, indices: np.ndarray) -> np.ndarray:
@@ -82,7 +104,7 @@ class SwiftLearn(Method):
                 return core.top(metric, count)
             return core.gumbel_top(metric, wishes.temperature, count, rng)
         if self._losses is not None:
-            places, weights = core.prune(self._losses.scores[indices], count, rng)
+            places, weights = core.prune(self._losses.to_draw_by()[indices], count, rng)
             self._weights[indices[places]] = weights
             return places
         return np.sort(rng.choice(len(indices), count, replace=False))
@@ -102,13 +124,12 @@ class SwiftLearn(Method):
                 "methods.swiftlearn.policy = 'infobatch': it weighs the plain loss, which a method "
                 "listed before it replaces; list swiftlearn first, or choose another policy"
             )
-        self._forward = self._forward or WeightedForward(step.forward, self._run.batch_size)
-        return replace(step, forward=self._forward)
+        return replace(step, forward=WeightedForward(step.forward, self._batch_weights))
 
     def on_step_begin(self, event: StepBegin) -> None:
         """Put the weights of the batch in place."""
-        if self._forward is not None:
-            self._forward.weights.set_data(Tensor(self._weights[event.indices]))
+        if self._losses is not None:
+            self._batch_weights.set_data(Tensor(self._weights[event.indices]))
 
     # what is seen of the samples
 
@@ -135,7 +156,7 @@ class SwiftLearn(Method):
             self._evaluate(event, self._given)
         if self._movements is not None and not self._needs_logits(event.epoch):
             self._movements.forget()
-        self._seconds += time.perf_counter() - began
+        self._measuring += time.perf_counter() - began
 
     def _evaluate(self, event: EpochEnd, indices: np.ndarray) -> None:
         if self._movements is not None and len(indices):
@@ -163,14 +184,15 @@ class SwiftLearn(Method):
         if self._movements is not None:
             importance = self._movements.metric
         elif self._losses is not None:
-            importance = self._losses.scores
+            importance = self._losses.drawn
         self.report = {
-            **summary(self._run, self._subset, importance),
+            **summary(self._run, self._chosen, importance),
             **self.settings.model_dump(mode="json"),
             "samples_trained": self._trained,
             "samples_evaluated": self._evaluated,
             "closed_form": self._closed_form(),
-            "selection_seconds": round(self._seconds, 3),
+            "selection_seconds": round(self._choosing + self._measuring, 3),
+            "seconds_between_epochs": round(self._measuring, 3),
         }
 
     def _closed_form(self) -> dict[str, int]:
@@ -195,8 +217,9 @@ class SwiftLearn(Method):
         """Return counters, the subset and the records."""
         own = {
             "counts": np.array([self._trained, self._evaluated], np.int64),
-            "seconds": np.array([self._seconds]),
+            "seconds": np.array([self._choosing, self._measuring]),
             "subset": self._subset,
+            "chosen": self._chosen,
             "given": self._given,
         }
         for record in (self._movements, self._losses):
@@ -206,8 +229,9 @@ class SwiftLearn(Method):
     def load_state(self, state: dict[str, np.ndarray]) -> None:
         """Take back what `state` returned."""
         self._trained, self._evaluated = (int(value) for value in state["counts"])
-        self._seconds = float(state["seconds"][0])
+        self._choosing, self._measuring = (float(value) for value in state["seconds"])
         self._subset, self._given = state["subset"], state["given"]
+        self._chosen = state["chosen"]
         for record in (self._movements, self._losses):
             if record is not None:
                 record.load_state(state)

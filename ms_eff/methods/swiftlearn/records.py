@@ -68,11 +68,17 @@ class Losses:
 
     Attributes:
         scores: (N,) float64, as they were when the epoch began.
+        drawn: (N,) float64, likewise, of the last epoch that a subset was drawn for.
     """
 
     def __init__(self, samples: int) -> None:
-        self.scores = np.zeros(samples)
+        self.scores = self.drawn = np.zeros(samples)
         self._fresh = self.scores.copy()
+
+    def to_draw_by(self) -> np.ndarray:
+        """Return the scores, and remember that a subset is drawn by them."""
+        self.drawn = self.scores
+        return self.drawn
 
     def record(self, indices: np.ndarray, losses: np.ndarray) -> None:
         """Take in the losses (n,) of samples (n,)."""
@@ -84,8 +90,9 @@ class Losses:
 
     def state(self) -> dict[str, np.ndarray]:
         """Return all arrays by name."""
-        return {"scores": self.scores, "fresh": self._fresh}
+        return {"scores": self.scores, "fresh": self._fresh, "drawn": self.drawn}
 
     def load_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Take back what `state` returned."""
         self.scores, self._fresh = state["scores"].copy(), state["fresh"].copy()
+        self.drawn = state["drawn"].copy()

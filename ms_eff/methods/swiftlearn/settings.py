@@ -28,7 +28,7 @@ class SwiftLearnSettings(Section):
         selection: `topk` keeps the samples whose logits moved most; `sample` draws by the paper's
             probability without replacement, anew each epoch.
         temperature: the paper's sigma, which multiplies the movement in the probability: 0 draws
-            uniformly. Only `sample` feels it.
+            uniformly. For `sample` only.
         policy: `swiftlearn`; or for the same work `random_fixed` (one random subset),
             `random_fresh` (another each epoch), `infobatch` (arXiv:2303.04947: low losses are
             dropped at random, those that stay count for the dropped ones).
@@ -49,6 +49,11 @@ class SwiftLearnSettings(Section):
             idle = sorted(self.model_fields_set & set(keys))
             if idle and policy != self.policy and getattr(self, idle[0]) is not None:
                 raise ValueError(f"{idle[0]}: for policy {policy}, not {self.policy}; leave it out")
+        if self.selection == "topk" and self.temperature != 1.0:
+            raise ValueError(
+                f"temperature = {self.temperature:g}: selection = topk takes the largest movements "
+                "whatever it is; leave it out, or use selection: sample"
+            )
         if self.policy == "swiftlearn" and self.warmup_epochs < 2:
             raise ValueError(
                 f"warmup_epochs = {self.warmup_epochs}: swiftlearn compares the logits of two "

@@ -21,8 +21,9 @@ def summary(run: RunStart, subset: np.ndarray, importance: np.ndarray | None) ->
 
     Args:
         run: labels, classes, and how to show a sample.
-        subset: indices that the last epoch trained on.
-        importance: (N,) movement or loss of each sample; None for random policies.
+        subset: indices that the last epoch on a share trained on.
+        importance: (N,) movement or loss of each sample, by which it was chosen; None for random
+            policies.
     """
     count = len(run.classes)
     found: dict[str, Any] = {

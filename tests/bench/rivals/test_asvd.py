@@ -14,6 +14,7 @@ class _Moments:
     """The statistics of one layer, from inputs (n, C)."""
 
     owners = {"layer": "layer"}  # noqa: RUF012
+    made_from = {"tokens": 1}  # noqa: RUF012
 
     def __init__(self, inputs: np.ndarray) -> None:
         self.rows = inputs
@@ -47,7 +48,7 @@ def test_factors_are_those_of_the_scaled_matrix_with_the_scale_undone(tmp_path, 
 
 def test_mean_magnitude_and_root_mean_square_agree_where_channels_differ_by_scale_alone() -> None:
     x = np.random.default_rng(1).standard_normal((20_000, 5)) * np.geomspace(0.1, 10, 5)
-    ours = np.diag(ActivationScaling(_Moments(x)).inputs("layer"))
+    ours = np.sqrt(np.diag(ActivationScaling(_Moments(x)).inputs("layer").matrix))
     theirs = np.mean(np.abs(x), axis=0) ** 0.5
     ratio = ours / theirs
     np.testing.assert_allclose(ratio, ratio[0], rtol=0.01)
@@ -55,4 +56,4 @@ def test_mean_magnitude_and_root_mean_square_agree_where_channels_differ_by_scal
 
 def test_a_channel_that_was_never_seen_leaves_the_scale_invertible() -> None:
     x = np.ones((4, 3)) * [1.0, 0.0, 2.0]
-    assert (np.diag(ActivationScaling(_Moments(x)).inputs("layer")) > 0).all()
+    assert (np.diag(ActivationScaling(_Moments(x)).inputs("layer").matrix) > 0).all()

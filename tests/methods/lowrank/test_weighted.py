@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import linalg
 
-from ms_eff.methods.lowrank import core, weighted
+from ms_eff.methods.lowrank import core, roots, weighted
 from tests.tolerances import HOST
 
 Array = np.ndarray
@@ -100,7 +100,7 @@ def test_unseen_inputs_are_treated_as_the_seen_ones() -> None:
 @pytest.mark.parametrize("shape", [(12, 9), (9, 12)])
 def test_full_rank_is_exact(shape: tuple[int, int]) -> None:
     W = np.random.default_rng(3).standard_normal(shape)
-    F = weighted.damped(moment(samples(shape[0], 4, 2)), 0.1)
+    F = roots.damped(moment(samples(shape[0], 4, 2)), 0.1)
     first, last = weighted.weighted_factors(W, min(shape), moment(samples(shape[1], 50, 1)), F)
     np.testing.assert_allclose(last @ first, W, atol=1e-8)
 
@@ -119,22 +119,72 @@ def test_loss_is_the_mean_over_samples() -> None:
 @pytest.mark.parametrize("count", [3, 40])
 def test_root_and_its_pseudo_inverse(count: int) -> None:
     G = moment(samples(10, count, 1))
-    found = weighted.root(G)
+    found = roots.root(G)
     np.testing.assert_allclose(found.half @ found.half, G, atol=HOST)
     np.testing.assert_allclose(found.inverse @ found.inverse, np.linalg.pinv(G), rtol=1e-6)
 
 
+def test_a_triangle_undoes_what_it_turns_and_weighs_as_the_root_does() -> None:
+    F = roots.damped(moment(samples(10, 4, 1)), 0.1)
+    W = np.random.default_rng(2).standard_normal((10, 7))
+    triangle, symmetric = roots.output_root(F), roots.root(F)
+    assert isinstance(triangle, roots.Triangle)
+    for found in (triangle, symmetric):
+        np.testing.assert_allclose(found.turned(found.undone(W)), W, atol=HOST)
+        np.testing.assert_allclose(found.turned(W).T @ found.turned(W), W.T @ F @ W, atol=HOST)
+
+
+@pytest.mark.parametrize("size", [6, 3])
+def test_a_second_moment_without_full_rank_gets_no_triangle(size: int) -> None:
+    F = np.zeros((6, 6))
+    F[:size, :size] = np.diag(np.logspace(0, -12, size))
+    found = roots.output_root(F)
+    assert isinstance(found, roots.Root)
+    np.testing.assert_allclose(found.half @ found.half, F, atol=HOST)
+
+
+@pytest.mark.parametrize(("S", "C", "seen"), [(24, 36, 200), (30, 30, 25), (20, 60, 40)])
+def test_no_root_is_taken_of_the_inputs_where_outputs_are_fewer(S: int, C: int, seen: int) -> None:
+    """G has no full rank in two of three cases; the samples say what is least."""
+    W, inputs = np.random.default_rng(0).standard_normal((S, C)), samples(C, seen, 1)
+    gradients = samples(S, 300, 2)
+    moved = roots.InputMoment(moment(inputs))
+    found = weighted.nested_factors(W, S // 2, moved, roots.output_root(moment(gradients)))
+    assert "root" not in vars(moved)
+    for rank in range(1, S // 2 + 1):
+        least = least_loss(W, rank, inputs, gradients)
+        error = W - found.last[:, :rank] @ found.first[:rank]
+        assert sampled_loss(error, inputs, gradients) == pytest.approx(least, rel=1e-6)
+        assert found.losses[rank - 1] == pytest.approx(least, rel=1e-6)
+
+
+@pytest.mark.parametrize("decades", [14.0, 18.0])
+def test_inputs_of_very_different_strength_need_no_root_either(decades: float) -> None:
+    """One Gram matrix would blur the weak ones: its rounding is above a millionth of the rest."""
+    W, inputs = np.random.default_rng(0).standard_normal((200, 240)), samples(240, 500, 1, decades)
+    spectrum = np.linalg.svd(W @ inputs, compute_uv=False) ** 2
+    assert spectrum[100:].sum() / spectrum[0] < 100 * 200 * np.finfo(float).eps / 1e-6
+    moved = roots.InputMoment(moment(inputs))
+    found = weighted.nested_factors(W, 100, moved)
+    assert "root" not in vars(moved)
+    for rank in (1, 20, 50, 80, 100):
+        error = W - found.last[:, :rank] @ found.first[:rank]
+        least = least_loss(W, rank, inputs, None)
+        assert sampled_loss(error, inputs, None) == pytest.approx(least, rel=1e-6)
+        assert found.losses[rank - 1] == pytest.approx(least, rel=1e-6)
+
+
 def test_damping_adds_a_share_of_the_mean_eigenvalue() -> None:
     F = moment(samples(5, 2, 1))
-    added = np.linalg.eigvalsh(weighted.damped(F, 0.1)) - np.linalg.eigvalsh(F)
+    added = np.linalg.eigvalsh(roots.damped(F, 0.1)) - np.linalg.eigvalsh(F)
     np.testing.assert_allclose(added, 0.1 * np.linalg.eigvalsh(F).mean(), rtol=1e-9)
 
 
 def test_vanishing_moments_lose_next_to_nothing() -> None:
     W = np.random.default_rng(0).standard_normal((6, 5))
     zero = np.zeros((6, 6))
-    assert np.sum(weighted.weighted_spectrum(W, None, weighted.damped(zero, 0.1)) ** 2) < 1e-30
-    first, last = weighted.weighted_factors(W, 2, np.zeros((5, 5)), weighted.damped(zero, 0.1))
+    assert np.sum(weighted.weighted_spectrum(W, None, roots.damped(zero, 0.1)) ** 2) < 1e-30
+    first, last = weighted.weighted_factors(W, 2, np.zeros((5, 5)), roots.damped(zero, 0.1))
     assert np.isfinite(last @ first).all()
     assert np.isfinite(sum(map(np.sum, weighted.weighted_factors(W * 0, 2)))).all()
 
@@ -149,3 +199,11 @@ def test_the_rank_must_fit(rank: int) -> None:
 def test_second_moments_must_be_square_and_finite(bad: Array) -> None:
     with pytest.raises(ValueError, match="second moment"):
         weighted.weighted_factors(np.ones((2, 2)), 1, bad)
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 2)])
+def test_weights_must_be_finite(shape: tuple[int, int]) -> None:
+    W = np.ones(shape)
+    W[0, 1] = np.nan
+    with pytest.raises(ValueError, match=r"the .* matrix holds NaN"):
+        weighted.weighted_factors(W, 1, np.eye(shape[1]))

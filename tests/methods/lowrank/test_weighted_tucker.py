@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from ms_eff.methods.lowrank.roots import damped
 from ms_eff.methods.lowrank.tucker import tucker2
-from ms_eff.methods.lowrank.weighted import damped
 from ms_eff.methods.lowrank.weighted_tucker import (
     channel_moment,
     weighted_spectra,

@@ -10,7 +10,8 @@ from scipy import linalg
 
 from ms_eff.errors import ConfigError
 from ms_eff.methods.lowrank.moments import Moments
-from ms_eff.methods.lowrank.weighted import nested_factors, root, weighted_factors, weighted_loss
+from ms_eff.methods.lowrank.roots import InputMoment, output_root
+from ms_eff.methods.lowrank.weighted import nested_factors, weighted_factors, weighted_loss
 from ms_eff.methods.progressive.statistics import SavedMoments, StatisticsWriter
 from ms_eff.methods.progressive.truncate import Whitening, decompose, truncated_pair
 from tests.tolerances import HOST
@@ -54,7 +55,7 @@ def nested_pair(W: np.ndarray, rank: int) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("samples", [200, 9], ids=["full", "rank-deficient"])
 def test_every_lower_rank_meets_its_theoretical_minimum(samples: int) -> None:
     W, G, F = RNG.standard_normal((20, 30)), gram(30, samples), gram(20, 100) + np.eye(20) * 1e-3
-    found = nested_factors(W, 11, root(G).half, root(F))
+    found = nested_factors(W, 11, InputMoment(G), output_root(F))
     # an independent root: Cholesky of F, eigenvectors of G
     values, vectors = linalg.eigh(G)
     half = vectors * np.sqrt(np.maximum(values, 0))
@@ -71,9 +72,9 @@ def test_every_lower_rank_meets_its_theoretical_minimum(samples: int) -> None:
 
 def test_the_second_factor_judged_by_what_it_is_handed_is_the_product_judged() -> None:
     first, last, G = RNG.standard_normal((8, 16)), RNG.standard_normal((12, 8)), gram(16, 60)
-    half = root(G).half
-    a, b = truncated_pair(first, last, 3, half)
-    joint = nested_factors(last @ first, 3, half)
+    inputs = InputMoment(G)
+    a, b = truncated_pair(first, last, 3, inputs)
+    joint = nested_factors(last @ first, 3, inputs)
     loss = weighted_loss(last @ first - joint.last @ joint.first, G)
     assert weighted_loss(last @ first - b.astype(float) @ a, G) == pytest.approx(loss, rel=1e-4)
     # the paper's step does not see the first factor, and loses more
@@ -108,6 +109,35 @@ def test_factors_on_disk_serve_every_rank_and_are_made_once(tmp_path: Path) -> N
         assert first.dtype == last.dtype == np.float32
         loss = weighted_loss(W - last @ first, G, F + 0.1 * np.trace(F) / 10 * np.eye(10))
         assert losses[rank - 1] == pytest.approx(loss, rel=1e-3)
+
+
+def test_factors_of_another_model_or_of_other_statistics_are_refused(tmp_path: Path) -> None:
+    shapes = {"fc": (10, 14)}
+
+    def whitening(rule: str, tokens: int) -> Whitening:
+        writer = StatisticsWriter(tmp_path / f"moments-{tokens}", {"tokens": tokens})
+        writer.add({"fc": Moments(gram(14, 50), gram(10, 50))})
+        return Whitening(rule, writer.finish())
+
+    W, folder, known = (
+        One(RNG.standard_normal((10, 14))),
+        tmp_path / "f",
+        whitening("activation", 3),
+    )
+    made = decompose(W, shapes, known, folder).file("fc").stat().st_mtime_ns
+    assert decompose(W, shapes, known, folder).file("fc").stat().st_mtime_ns == made
+    others = {
+        "source": (One(W.weight + 1e-6), known),
+        "rule: activation -> two_sided": (W, Whitening("two_sided", known.moments)),
+        "statistics.tokens: 3 -> 4": (W, whitening("activation", 4)),
+        "rule: activation -> weight": (W, Whitening("weight", None)),
+    }
+    for difference, (source, other) in others.items():
+        with pytest.raises(ConfigError, match=f"{folder}: .*{difference}.*; delete that folder"):
+            decompose(source, shapes, other, folder)
+    (folder / "made_from.json").unlink()
+    with pytest.raises(ConfigError, match=r"it has no made_from\.json"):
+        decompose(W, shapes, known, folder)
 
 
 def test_statistics_share_an_input_and_know_what_they_are_of(tmp_path: Path) -> None:

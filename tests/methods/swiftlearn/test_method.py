@@ -3,11 +3,15 @@ from __future__ import annotations
 import mindspore as ms
 import numpy as np
 import pytest
-from mindspore import Tensor, nn, ops
+from mindspore import Parameter, Tensor, nn, ops
 
+from ms_eff import models
 from ms_eff.errors import ConfigError
-from ms_eff.methods.base import EpochEnd, RunStart, StepEnd
+from ms_eff.methods.base import EpochEnd, RunStart, StepBegin, StepEnd
 from ms_eff.methods.registry import check_conflicts
+from ms_eff.methods.skipvit import SkipViT, SkipViTSettings
+from ms_eff.methods.skipvit.cells import RoutedBlocks
+from ms_eff.methods.skipvit.surgery import apply_skipvit
 from ms_eff.methods.swiftlearn import SwiftLearn, SwiftLearnSettings, core
 from ms_eff.methods.swiftlearn.cells import WeightedForward
 from ms_eff.runtime import Worker
@@ -24,6 +28,13 @@ FEED = {"train_size": N, "drop_last": False, "augment": "none"}
 
 def _method(seed=0, **settings) -> SwiftLearn:
     return SwiftLearn(SwiftLearnSettings(**{"keep": 0.3, **settings}), seed)
+
+
+def _start(split) -> RunStart:
+    return RunStart(
+        split.labels, split.classes, 8, lambda n: n, lambda i: {}, print,
+        small_net(), split, Worker(), TrainSettings(),
+    )  # fmt: skip
 
 
 class Seen(StopAt):
@@ -154,12 +165,7 @@ def test_a_dropped_sample_that_moves_most_comes_back_at_the_next_reevaluation_on
     method = _method(reevaluate_every=every, keep=0.25)
     method.epochs = 5
     split = small_feed(train_size=8, drop_last=False).data.train
-    method.on_start(
-        RunStart(
-            split.labels, split.classes, 8, lambda n: n, lambda i: {}, print,
-            small_net(), split, Worker(), TrainSettings(),
-        )
-    )  # fmt: skip
+    method.on_start(_start(split))
     everything = np.arange(8)
     logits = np.zeros((8, 2), np.float32)
 
@@ -208,9 +214,10 @@ def test_a_stopped_run_resumes_bit_for_bit(runs, tmp_path, policy, settings, at)
     resumed.fit()
     assert_same(weights(whole.model), weights(resumed.model))
     np.testing.assert_array_equal(first, second.counts + third.counts)
-    own, other = method.report, dict(again.report)
-    assert other.pop("selection_seconds") >= 0
-    assert {k: v for k, v in own.items() if k != "selection_seconds"} == other
+    own, other = dict(method.report), dict(again.report)
+    for report in (own, other):
+        assert report.pop("selection_seconds") >= report.pop("seconds_between_epochs") >= 0
+    assert own == other
 
 
 @pytest.mark.gate
@@ -219,8 +226,8 @@ def test_weighted_gradients_are_those_of_the_weighted_loss():
     rng = np.random.default_rng(0)
     x, y = Tensor(rng.normal(size=(6, 4)).astype(np.float32)), Tensor(np.arange(6) % 3, ms.int32)
     w = rng.uniform(0.5, 20, 6).astype(np.float32)
-    forward = WeightedForward(Forward(net, nn.CrossEntropyLoss()), 6)
-    forward.weights.set_data(Tensor(w))
+    held = Parameter(Tensor(w), name="held", requires_grad=False)
+    forward = WeightedForward(Forward(net, nn.CrossEntropyLoss()), held)
 
     def by_hand(inputs, labels):
         losses = ops.cross_entropy(net(inputs), labels, reduction="none")
@@ -249,6 +256,109 @@ def test_infobatch_names_what_it_cannot_be_combined_with(tmp_path):
     check_conflicts([_method(), other])
     job, _ = _run(tmp_path, method := _method(policy="infobatch"))
     step = job._step_for(0)
-    wrapped = Step(step.model, WeightedForward(Forward(step.model, print), 8), job.weights)
+    wrapped = Step(step.model, step.forward, job.weights)
+    assert isinstance(step.forward, WeightedForward)
     with pytest.raises(ConfigError, match=r"policy = 'infobatch'.*list swiftlearn first"):
         method.change_step(wrapped, "")
+
+
+@pytest.mark.parametrize("first", ["skipvit", "swiftlearn"])
+def test_each_phase_has_its_own_forward_and_all_share_the_weights(tmp_path, first):
+    routes = SkipViTSettings(score_block=0, merge_block=2, warmup=0.5)
+    sizes = {"image_size": 8, "patch_size": 4, "dim": 12, "depth": 3, "heads": 6}
+    plain = models.build("vit", **sizes, in_channels=1, num_classes=3)
+    net, _ = apply_skipvit(plain, routes)
+    own = _method(policy="infobatch")
+    methods = [SkipViT(routes), own] if first == "skipvit" else [own, SkipViT(routes)]
+    job = trainer(tmp_path, net, methods, small_feed(), epochs=4)
+    forwards = [job._step_for(epoch).forward for epoch in range(4)]
+    assert [[c.routing for _, c in forward.cells_and_names() if isinstance(c, RoutedBlocks)]
+            for forward in forwards] == [[False], [False], [True], [True]]  # fmt: skip
+    own._weights[:] = np.arange(48)
+    own.on_step_begin(StepBegin(1, np.array([5, 3, 47, 0, 1, 2, 4, 6])))
+    for forward in forwards:
+        assert forward.weights.asnumpy().tolist() == [5, 3, 47, 0, 1, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("settings", "feed", "epochs", "said"),
+    [
+        ({}, {}, 2, r"warmup_epochs = 2: with train\.epochs = 2 no epoch is left"),
+        ({"policy": "infobatch", "warmup_epochs": 3}, {}, 3, r"= 3: with train\.epochs = 3"),
+        (
+            {"keep": 0.1},
+            {"drop_last": True},
+            4,
+            r"methods\.swiftlearn\.keep = 0\.1: 5 of 48 samples .* data\.batch_size = 8 on 1 "
+            r"worker.* data\.drop_last = true",
+        ),
+    ],
+)
+def test_a_run_without_a_step_on_a_share_is_refused_before_it_begins(
+    tmp_path, settings, feed, epochs, said
+):
+    with pytest.raises(ConfigError, match=said):
+        _run(tmp_path, _method(**settings), feed=small_feed(**{**FEED, **feed}), epochs=epochs)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_share_that_fills_one_batch_is_taken(tmp_path):
+    job, _ = _run(tmp_path, _method(keep=8 / 48), feed=small_feed(**FEED | {"drop_last": True}))
+    assert job.steps == [6, 6, 1, 1]
+
+
+def test_infobatch_reports_its_last_share_and_the_losses_that_decided_it():
+    method = _method(policy="infobatch", keep=0.5)
+    method.epochs = 4
+    split = small_feed(train_size=8, drop_last=False, num_classes=2).data.train
+    method.on_start(_start(split))
+    everything = np.arange(8)
+
+    def train(epoch, confidence):
+        """Losses of two classes: log(1 + exp(-confidence)), the larger the less sure."""
+        subset = method.subset(epoch, everything)
+        right = split.labels[subset][:, None] == np.arange(2)
+        logits = np.where(right, confidence[subset][:, None], 0.0).astype(np.float32)
+        method.on_step_end(StepEnd(epoch, epoch, subset, Tensor(logits)))
+        method.on_epoch_end(EpochEnd(epoch, 4, small_net(), lambda i: logits, None, print))
+        return subset
+
+    rising = np.arange(8.0)  # the first samples have the largest losses
+    assert len(train(0, rising)) == 8
+    train(1, rising)
+    decided = method._losses.scores.copy()
+    share = train(2, rising)
+    assert len(share) == 4
+    # sqrt(1 - 4 / 8) of 8 is 6 prunable samples: the two of largest loss must stay
+    assert {0, 1} <= set(share.tolist())
+    assert len(train(3, rising[::-1].copy())) == 8
+    state = method.state()
+    again = _method(policy="infobatch", keep=0.5)
+    again.epochs = 4
+    again.on_start(_start(split))
+    again.load_state(state)
+    for one in (method, again):  # a run resumed in its last epoch reports the same
+        one.on_train_end()
+        report = one.report
+        assert report["kept"] == 4
+        assert report["kept_class_counts"] == np.bincount(split.labels[share], minlength=2).tolist()
+        assert report["most_important"][0]["index"] == 0  # of the last losses it would be 7
+        assert report["most_important"][0]["metric"] == decided.max() == pytest.approx(np.log(2))
+        assert sum(report["metric"]["kept_counts"]) == 4
+
+
+def test_seconds_between_epochs_stand_apart_from_those_within(monkeypatch):
+    method = _method(policy="swiftlearn", keep=0.5)
+    method.epochs = 3
+    split = small_feed(train_size=8, drop_last=False).data.train
+    method.on_start(_start(split))
+    clock = iter(np.arange(0.0, 99.0))  # one second between two looks at it
+    monkeypatch.setattr("time.perf_counter", lambda: next(clock))
+    logits = Tensor(np.zeros((8, 2), np.float32))
+    for epoch in range(3):
+        method.subset(epoch, np.arange(8))
+        method.on_step_end(StepEnd(epoch, epoch, np.arange(8), logits))
+        method.on_epoch_end(EpochEnd(epoch, 3, small_net(), print, None, print))
+    method.on_train_end()
+    assert method.report["seconds_between_epochs"] == 3.0  # after each epoch
+    assert method.report["selection_seconds"] == 4.0  # and once as the third began

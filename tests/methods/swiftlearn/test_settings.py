@@ -25,6 +25,7 @@ def test_the_defaults_are_the_papers():
         ({"anneal_epochs": 1}, "anneal_epochs: for policy infobatch, not swiftlearn"),
         ({"policy": "infobatch", "warmup_epochs": 1}, "anneal_epochs = 1"),
         ({"policy": "random"}, "random_fixed"),
+        ({"temperature": 0.0}, "temperature = 0: selection = topk .* use selection: sample"),
     ],
 )
 def test_what_does_not_fit_is_refused(given, said):
@@ -34,3 +35,8 @@ def test_what_does_not_fit_is_refused(given, said):
 
 def test_no_reevaluation_may_be_said_for_any_policy():
     assert SwiftLearnSettings(policy="random_fixed", reevaluate_every=None)
+
+
+def test_a_temperature_is_for_draws_and_that_of_the_default_may_be_said():
+    assert SwiftLearnSettings(selection="sample", temperature=0.0).temperature == 0.0
+    assert SwiftLearnSettings(temperature=1.0).selection == "topk"
