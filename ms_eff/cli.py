@@ -100,6 +100,7 @@ def compress(
             rows = family.run()
             if family.worker.rank == 0:
                 console().print(family_table(rows))
+                _drawn(found.output)
         return
     with _experiment(config, overrides, device, fresh) as experiment:
         results = experiment.compress()
@@ -184,15 +185,24 @@ def export(
 def report(config: ConfigPath, overrides: Overrides = None) -> None:
     """Write the HTML report of a run and print its final table.
 
-    Where patches of images skip blocks (skipvit), it shows which, on the run's test data.
+    Where patches of images skip blocks (skipvit), it shows which, on the run's test data. Of a
+    family of language models (progressive): its members, size against perplexity, what they write.
 
     Example: ms-eff report configs/lowrank/demo_digits.yaml
     """
+    from ms_eff.config import Config
     from ms_eff.report import terminal_table, write
     from ms_eff.report.clips import clip_parts
     from ms_eff.results import read_results
 
-    settings = _plain(_load(config, overrides, None), config)
+    settings = _load(config, overrides, None)
+    if not isinstance(settings, Config):
+        from ms_eff.report.language_family import read_family
+        from ms_eff.report.terminal import family_table
+
+        console().print(family_table(read_family(settings.output)["rows"]))
+        _drawn(settings.output, needed=True)
+        return
     results = read_results(settings.output / "results.json")
     extra = _pictures(config, overrides) if "skipvit" in results.get("methods", {}) else []
     extra += clip_parts(settings.data)
@@ -211,6 +221,20 @@ def list_() -> None:
     from ms_eff.catalogue import catalogue
 
     console().print(catalogue())
+
+
+def _drawn(output: Path, needed: bool = False) -> None:
+    """Write a family's page and plot; what they lack is an error only where they were asked for."""
+    from ms_eff.report.language_family import write_family
+
+    try:
+        page, plot = write_family(output)
+    except UserError as error:
+        if needed:
+            raise
+        console().print(f"no report: {' '.join(str(error).split())}", highlight=False)
+        return
+    console().print(f"report: {page}\nplot: {plot}", highlight=False, soft_wrap=True)
 
 
 def _pictures(config: Path, overrides: list[str] | None) -> list[Part]:

@@ -144,7 +144,8 @@ def context_of(settings: ParallelSettings, rank: int) -> dict[str, Any]:
         "parallel_mode": "semi_auto_parallel",
         "device_num": settings.devices,
         "global_rank": rank,
-        "gradients_mean": True,
+        # the loss is the mean over all replicas already; MindFormers' own configs say the same
+        "gradients_mean": False,
         "full_batch": True,
         "enable_parallel_optimizer": settings.optimizer,
         "pipeline_stages": settings.pipeline,

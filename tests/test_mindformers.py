@@ -14,6 +14,7 @@ import yaml
 from mindspore import Tensor
 from mindspore.mindrecord import FileWriter
 
+from ms_eff.config import load_any
 from ms_eff.errors import CheckpointError, ConfigError, PlanError
 from ms_eff.methods.lowrank import apply_lowrank
 from ms_eff.methods.lowrank.cells import LowRankDense
@@ -23,9 +24,11 @@ from ms_eff.models.llama_shape import LlamaShape
 from ms_eff.models.mindformers_llama import mindformers_llama, mindformers_name
 from ms_eff.models.mindformers_member import compressed, read_block, write_back
 from ms_eff.models.shards import Shards
+from ms_eff.parallel import mindformers_blocks
 from ms_eff.train import checkpoint
 from tests.tolerances import FP32
 
+ASCEND = Path(__file__).parents[1] / "configs/progressive/mindformers/llama2_7b_ascend.yaml"
 EXAMPLE = Path(__file__).parents[1] / "configs/progressive/mindformers/smollm2_135m_cpu.yaml"
 SIZES = {"vocab_size": 40, "dim": 24, "depth": 1, "heads": 6, "kv_heads": 2, "hidden": 32}
 LENGTH = 8
@@ -116,6 +119,49 @@ def test_their_trainer_trains_the_factors_of_a_member(member: Path, tmp_path: Pa
     np.testing.assert_allclose(theirs.reshape(mine.shape), mine, atol=FP32, rtol=FP32)
 
 
+@pytest.mark.gate
+# their metric makes a float of an array of one element, which NumPy 1.25 deprecates
+@pytest.mark.filterwarnings("ignore:Conversion of an array with ndim > 0:DeprecationWarning")
+def test_their_trainer_evaluates_a_member(
+    member: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mindformers import MindFormerConfig, Trainer, build_context
+    from mindformers.core.metric.metric import PerplexityMetric
+
+    import ms_eff.mindformers  # noqa: F401
+
+    ids = np.random.default_rng(3).integers(0, 39, (6, LENGTH)).astype(np.int32)
+    writer = FileWriter(str(tmp_path / "eval.mindrecord"), 1)
+    writer.add_schema({"input_ids": {"type": "int32", "shape": [-1]}})
+    writer.write_raw_data([{"input_ids": row} for row in ids])
+    writer.commit()
+    content = yaml.safe_load(their_config(member, tmp_path).read_text())
+    dataset = content["train_dataset"]
+    dataset["data_loader"] |= {
+        "dataset_dir": str(tmp_path / "eval.mindrecord"),
+        "shuffle": False,
+    }
+    task = {"type": "CausalLanguageModelDataset", "dataset_config": dataset}
+    content |= {"run_mode": "eval", "eval_dataset": dataset, "eval_dataset_task": task}
+    content["metric"] = {"type": "PerplexityMetric"}
+    path = tmp_path / "eval.yaml"
+    path.write_text(yaml.safe_dump(content))
+    told = []
+    original = PerplexityMetric.eval
+    monkeypatch.setattr(
+        PerplexityMetric, "eval", lambda self: told.append(original(self)) or told[-1]
+    )
+    config = MindFormerConfig(str(path))
+    build_context(config)
+    Trainer(config).evaluate()
+    # by the member's own logits, in NumPy
+    logits = load_member(member)(Tensor(ids)).asnumpy().astype(np.float64)[:, :-1]
+    shares = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
+    found = np.take_along_axis(shares, ids[:, 1:, None].astype(np.int64), -1)
+    assert told[-1]["loss"] == pytest.approx(-np.log(found).mean(), rel=FP32)
+    assert told[-1]["PPL"] == pytest.approx(np.exp(-np.log(found).mean()), rel=FP32)
+
+
 @pytest.mark.slow  # two compiled trainings
 def test_training_goes_on_from_their_checkpoint(member: Path, tmp_path: Path) -> None:
     path = their_config(member, tmp_path)
@@ -199,12 +245,63 @@ def test_a_model_of_another_shape_is_refused(member: Path, tmp_path: Path) -> No
     joined = mindformers_llama(LlamaShape(**SIZES, rope_base=5e4), LENGTH, qkv_concat=True)
     with pytest.raises(PlanError, match=r"no layer 'model\.layers\.0\.attention\.wq'"):
         compressed(joined, settings)
+    with pytest.raises(CheckpointError, match=r"no \.safetensors here"):
+        write_back(tmp_path, member, tmp_path / "back")
     state = {"model": {"name": "gpt2", "args": {}}, "plans": [{"plan": {}}]}
     checkpoint.save(tmp_path / "gpt2", {"a": np.zeros(1, np.float32)}, state)
     with pytest.raises(CheckpointError, match="a member of gpt2"):
         compressed(joined, read_block({"plan": str(tmp_path / "gpt2")}))
     with pytest.raises(CheckpointError, match=r"embed_tokens.*is missing|is missing"):
         write_back(tmp_path / "gpt2" / "model.safetensors", member, tmp_path / "back")
+
+
+def test_a_checkpoint_in_parts_is_a_member_again(member: Path, tmp_path: Path) -> None:
+    """As `mindspore.unified_safetensors` leaves it, moments and all."""
+    from safetensors.numpy import save_file
+
+    rng, before = np.random.default_rng(5), Shards(member)
+    trained = {n: rng.standard_normal(before.shape(n)).astype(np.float32) for n in before.names()}
+    names, parts = list(trained), tmp_path / "whole"
+    parts.mkdir()
+    for i in range(2):
+        arrays = {mindformers_name(name): trained[name] for name in names[i::2]}
+        save_file({**arrays, f"adam_m.{i}": np.ones(2, np.float32)}, parts / f"part{i}.safetensors")
+    (parts / "param_name_map.json").write_text("{}")
+    after = Shards(write_back(parts, member, tmp_path / "back"))
+    assert after.names() == before.names()
+    for name, array in trained.items():
+        np.testing.assert_array_equal(after.array(name), array)
+    load_member(tmp_path / "back")  # whole
+
+
+def test_the_config_for_ascend_is_one_of_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    from mindformers import LlamaConfig, MindFormerConfig
+
+    import ms_eff.mindformers  # noqa: F401
+
+    config = MindFormerConfig(str(ASCEND))
+    assert read_block(config.ms_eff).plan == Path("runs/llama2_7b_1.25/members/1.25")
+    # the mesh is the one that ms-eff checks against the parent, and writes beside its members
+    ours = load_any(EXAMPLE.parents[1] / "llama2_7b_ascend.yaml").parallel
+    blocks = mindformers_blocks(ours)
+    assert config.use_parallel is True
+    for name in ("parallel", "parallel_config"):
+        assert {key: config[name][key] for key in blocks[name]} == blocks[name]
+    # the shape is LLaMA-2-7B's
+    model = LlamaConfig(**config.model.model_config)
+    shape = LlamaShape(
+        vocab_size=model.vocab_size,
+        dim=model.hidden_size,
+        depth=model.num_layers,
+        heads=model.num_heads,
+        kv_heads=model.n_kv_heads or model.num_heads,
+        hidden=model.intermediate_size,
+    )
+    assert shape.params == 6_738_415_616
+    assert (model.theta, model.rms_norm_eps) == (10_000.0, 1e-5)
+    # 0.2e9 tokens a step of the family: what the header counts with
+    batch = config.train_dataset.batch_size * config.parallel_config.data_parallel
+    assert 6104 * batch * model.seq_length == pytest.approx(2e8, rel=1e-4)
 
 
 def test_the_import_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,23 +85,26 @@ def _pieces(text: str, size: int = _PIECE) -> Iterator[str]:
         start = end
 
 
-def windows(ids: Ids, length: int, tokens: int | None = None) -> Ids:
+def windows(ids: Ids, length: int, tokens: int | None = None, name: str = "text") -> Ids:
     """Return (n, length) windows that lie end to end; a rest that fills none is left out.
 
     Args:
         ids: (n,) of a text.
         length: of a window; its first token is context, the others are scored.
-        tokens: take at most that many from the start.
+        tokens: take at most that many from the start. What comes out may hold fewer: its size
+            says how many, which results should state.
+        name: of the text, for errors.
 
     Raises:
-        DataError: the text is shorter than one window.
+        DataError: the text, or what is taken of it, is shorter than one window.
 
     >>> windows(np.arange(7, dtype=np.int32), 3).tolist()
     [[0, 1, 2], [3, 4, 5]]
     """
-    count = min(len(ids), tokens or len(ids)) // length
+    taken = min(len(ids), tokens or len(ids))
+    count = taken // length
     if not count:
-        raise DataError(f"text: {len(ids)} tokens make no window of {length}; shorten the window")
+        raise DataError(f"{name}: {taken} tokens make no window of {length}; shorten the window")
     return ids[: count * length].reshape(count, length)
 
 
@@ -117,6 +120,7 @@ class Blocks:
         length: tokens of a block that are predicted; a block holds one more.
         batch: blocks in a batch, over all workers.
         seed: of offsets and order.
+        name: of the text, for errors.
 
     Raises:
         DataError: the text does not fill two batches.
@@ -126,13 +130,15 @@ class Blocks:
     (2, 4)
     """
 
-    def __init__(self, ids: Ids, length: int, batch: int, seed: int = 0) -> None:
+    def __init__(
+        self, ids: Ids, length: int, batch: int, seed: int = 0, name: str = "text"
+    ) -> None:
         self.ids, self.length, self.batch, self.seed = ids, length, batch, seed
         # one block fewer than fit, so that every offset leaves as many
         self.per_epoch = (len(ids) - 1) // length - 1
         if self.per_epoch < batch:
             raise DataError(
-                f"text: {len(ids)} tokens do not fill a batch of {batch} blocks of {length}; "
+                f"{name}: {len(ids)} tokens do not fill a batch of {batch} blocks of {length}; "
                 "take more text, or a smaller batch"
             )
 

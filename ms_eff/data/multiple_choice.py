@@ -2,7 +2,7 @@
 
 Fields are those of the usual releases, recognised by name:
 
-- BoolQ: `passage`, `question`, `answer` (true or false);
+- BoolQ: `passage`, `question`, `answer` (true or false, as a word too);
 - WinoGrande: `sentence` with a blank `_`, `option1`, `option2`, `answer` ("1" or "2");
 - LogiQA: `context`, `query` (or `question`), `options`, `correct_option` (from 0) or `label` (a
   letter);
@@ -84,7 +84,7 @@ def _question(line: str, where: str) -> Question:
 
 def _boolq(fields: Mapping[str, Any]) -> Question:
     context = f"{fields['passage']}\nQuestion: {fields['question']}?\nAnswer:"
-    return Question(((context, " no"), (context, " yes")), int(bool(fields["answer"])))
+    return Question(((context, " no"), (context, " yes")), int(_truth(fields["answer"])))
 
 
 def _winogrande(fields: Mapping[str, Any]) -> Question:
@@ -112,12 +112,27 @@ def _mmlu(fields: Mapping[str, Any]) -> Question:
     return Question(letters, _index(fields["answer"]))
 
 
+def _truth(answer: Any) -> bool:
+    """Return a truth given as such or as a word; any other word would count as true by itself.
+
+    >>> _truth(True), _truth("False")
+    (True, False)
+    """
+    if isinstance(answer, str) and answer.lower() in ("true", "false"):
+        return answer.lower() == "true"
+    if not isinstance(answer, bool):
+        raise ValueError(f"answer = {answer!r}: write true or false")
+    return answer
+
+
 def _index(answer: Any) -> int:
     """Return the place of an answer given as a number or a letter.
 
     >>> _index(2), _index("c")
     (2, 2)
     """
+    if isinstance(answer, bool):  # which Python takes for a number
+        raise ValueError(f"answer = {answer!r}: write a number from 0, or a letter")
     return answer if isinstance(answer, int) else _LETTERS.index(str(answer).strip().upper())
 
 

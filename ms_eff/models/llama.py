@@ -13,6 +13,7 @@ from typing import Any
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, Tensor, nn, ops
+from mindspore.common.initializer import initializer
 
 from ms_eff.errors import ConfigError
 from ms_eff.models.llama_shape import LlamaShape
@@ -95,7 +96,8 @@ class Table(nn.Cell):
 
     def __init__(self, rows: int, dim: int) -> None:
         super().__init__()
-        self.weight = Parameter(Tensor(np.zeros((rows, dim), np.float32)))
+        # not an array: `ms_eff.models.streamed` spares the zeros
+        self.weight = Parameter(initializer("zeros", (rows, dim), ms.float32))
 
     def construct(self, ids: Tensor) -> Tensor:
         """Map (B, N) token ids to (B, N, dim)."""

@@ -130,7 +130,7 @@ class LlamaShape:
         kind = config.get("model_type")
         if kind not in ("llama", "mistral"):
             raise ConfigError(f"{where}: model_type = {kind!r}; llama, mistral and gpt2 are known")
-        for key, plain in (("rope_scaling", None), ("hidden_act", "silu"), ("mlp_bias", False)):
+        for key, plain in (("hidden_act", "silu"), ("mlp_bias", False)):
             if config.get(key, plain) != plain:
                 raise ConfigError(f"{where}: {key} = {config[key]!r} is not built; only {plain!r}")
         try:
@@ -145,7 +145,7 @@ class LlamaShape:
                 hidden=int(config["intermediate_size"]),
                 head_dim=config.get("head_dim"),
                 norm_eps=float(config.get("rms_norm_eps", 1e-6)),
-                rope_base=float(config.get("rope_theta", 10_000.0)),
+                rope_base=_rope_base(config, where),
                 # within the window of Mistral's sliding attention, it is full attention
                 context=min(context, config.get("sliding_window") or context),
                 tied=bool(config.get("tie_word_embeddings", False)),
@@ -153,3 +153,34 @@ class LlamaShape:
             )
         except KeyError as error:
             raise ConfigError(f"{where}: key {error} is missing; is it a whole config?") from error
+
+
+def _rope_base(config: Mapping[str, Any], where: object) -> float:
+    """Return the base of plain rotary positions, and refuse all others.
+
+    Since version 5 transformers keeps it in `rope_parameters`; before, it was in `rope_theta`, and
+    scaling in `rope_scaling`.
+    """
+    base = config.get("rope_theta")
+    for key in ("rope_scaling", "rope_parameters"):
+        found = config.get(key)
+        if found is None:
+            continue
+        if not isinstance(found, Mapping) or any(isinstance(v, Mapping) for v in found.values()):
+            raise ConfigError(
+                f"{where}: {key} = {found!r} is not built; only one kind of rotary positions for "
+                "all layers is"
+            )
+        kind = found.get("rope_type", found.get("type", "default"))
+        share = found.get("partial_rotary_factor", 1.0)
+        for name, value, plain in (
+            ("rope_type", kind, "default"),
+            ("partial_rotary_factor", share, 1.0),
+        ):
+            if value != plain:
+                raise ConfigError(
+                    f"{where}: {key}.{name} = {value!r} is not built, only {plain!r}; take a model "
+                    "whose rotary positions are not scaled"
+                )
+        base = found.get("rope_theta", base)
+    return 10_000.0 if base is None else float(base)

@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mindspore import nn
 from pydantic import ValidationError, field_validator
 
@@ -20,12 +21,10 @@ from ms_eff.methods.lowrank.settings import FreezeSettings
 from ms_eff.methods.progressive.members import description, read_plan, read_state
 from ms_eff.models.formats import read_arrays
 from ms_eff.models.llama_shape import LlamaShape
-from ms_eff.models.mindformers_llama import (
-    load_mindformers,
-    mindformers_name,
-    mindformers_plan,
-)
+from ms_eff.models.mindformers_llama import mindformers_name, mindformers_plan
 from ms_eff.models.mindformers_parallel import share_factors
+from ms_eff.models.shards import Shards
+from ms_eff.models.streamed import fill
 from ms_eff.parallel import ParallelSettings
 from ms_eff.section import Section
 from ms_eff.train import checkpoint
@@ -112,7 +111,9 @@ def compressed(
     if mesh is not None:
         share_factors(network, mesh)
     if load:
-        load_mindformers(network, checkpoint.read(settings.plan).weights)
+        checkpoint.verified(settings.plan)
+        # array by array: every device's process holds the whole of it once, not twice
+        fill(network, _Renamed(settings.plan / "model.safetensors"), settings.plan)
     if settings.freeze is not None:
         for weight in frozen_factors(network, settings.freeze.start):
             weight.requires_grad = False
@@ -123,7 +124,9 @@ def write_back(trained: str | Path, member: str | Path, folder: str | Path) -> P
     """Write what MindFormers trained as a member again, for `ms_eff.load_language_model`.
 
     Args:
-        trained: its checkpoint, whole: .safetensors or .ckpt; optimiser states are left.
+        trained: its checkpoint, whole: .safetensors or .ckpt, or the folder of safetensors that
+            `mindspore.unified_safetensors` makes of what several devices wrote; optimiser states
+            are left.
         member: folder of the member that the training began with.
         folder: of the new member.
 
@@ -131,12 +134,13 @@ def write_back(trained: str | Path, member: str | Path, folder: str | Path) -> P
         CheckpointError: an array is missing or of another shape, or a file cannot be used.
     """
     member = Path(member)
-    found, arrays = checkpoint.read(member), read_arrays(trained)
+    state, shards = checkpoint.verified(member), Shards(member)
+    arrays = _whole(Path(trained))
     weights = {}
-    for name, before in found.weights.items():
-        array = arrays.get(mindformers_name(name))
-        if array is None or array.shape != before.shape:
-            what = "is missing" if array is None else f"is {array.shape}, not {before.shape}"
+    for name in shards.names():
+        array, shape = arrays(mindformers_name(name)), shards.shape(name)
+        if array is None or array.shape != shape:
+            what = "is missing" if array is None else f"is {array.shape}, not {shape}"
             raise CheckpointError(
                 f"{trained}: '{mindformers_name(name)}' {what}; name the member that was trained, "
                 "and a checkpoint that is not in pieces"
@@ -144,8 +148,35 @@ def write_back(trained: str | Path, member: str | Path, folder: str | Path) -> P
         weights[name] = array
     files = (member / name for name in _TEXTS)
     texts = {file.name: file.read_text(encoding="utf-8") for file in files if file.is_file()}
-    described = description(LlamaShape(**found.state["model"]["args"]), read_plan(member))
+    described = description(LlamaShape(**state["model"]["args"]), read_plan(member))
     return checkpoint.save(Path(folder), weights, described, texts=texts)
+
+
+class _Renamed:
+    """A member's arrays under MindFormers' names."""
+
+    def __init__(self, file: Path) -> None:
+        self._shards = Shards(file)
+        self._names = {mindformers_name(name): name for name in self._shards.names()}
+
+    def names(self) -> list[str]:
+        """Return MindFormers' names of all arrays."""
+        return list(self._names)
+
+    def array(self, name: str) -> np.ndarray:
+        """Return one array, read now."""
+        return self._shards.array(self._names[name])
+
+
+def _whole(path: Path) -> Callable[[str], np.ndarray | None]:
+    """Return what gives a checkpoint's arrays by name; None for one that is not there."""
+    if not path.is_dir():
+        return read_arrays(path).get
+    parts = [Shards(file) for file in sorted(path.glob("*.safetensors"))]
+    if not parts:
+        raise CheckpointError(f"{path}: no .safetensors here; name what unified_safetensors made")
+    places = {name: part for part in parts for name in part.names()}
+    return lambda name: places[name].array(name) if name in places else None
 
 
 def _check_shape(network: nn.Cell, member: Path) -> None:

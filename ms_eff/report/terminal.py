@@ -9,6 +9,7 @@ from rich import box
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from ms_eff.report.numbers import MISSING, percent
 from ms_eff.report.rank_search import about_network
 from ms_eff.report.tables import Entry, Table, about_layers, comparison, layers, remarks, stages_of
 
@@ -36,11 +37,15 @@ def family_table(rows: Sequence[Mapping[str, Any]]) -> RichTable:
     Args:
         rows: of `family.json`.
     """
-    table = RichTable("member", "parameters", "block linears", "perplexity", box=box.SIMPLE)
+    tasks = dict.fromkeys(name for row in rows for name in row.get("zero_shot") or {})
+    columns = ("member", "parameters", "block linears", "perplexity", *tasks)
+    table = RichTable(*columns, box=box.SIMPLE)
     for row in rows:
         name = "parent" if row["ratio"] == 1 else f"ratio {row['ratio']:g}"
         sizes = f"{row['params']:,}", f"{row['block_params']:,}"
-        table.add_row(name, *sizes, f"{row['perplexity']:.2f}")
+        scores = ((row.get("zero_shot") or {}).get(task) for task in tasks)
+        shares = (MISSING if score is None else percent(score["accuracy"]) for score in scores)
+        table.add_row(name, *sizes, f"{row['perplexity']:.2f}", *shares)
     return table
 
 

@@ -23,7 +23,7 @@ from safetensors.numpy import load_file, save_file
 from ms_eff.errors import CheckpointError, UserError, first_line, nearest
 from ms_eff.files import flush, read_json
 
-__all__ = ["Checkpoint", "assign", "read", "rebuild", "save"]
+__all__ = ["Checkpoint", "assign", "built", "read", "rebuild", "save", "verified"]
 
 FORMAT = 2
 _WITHOUT_OWN_SUM = 1  # what earlier versions wrote; still read
@@ -107,6 +107,21 @@ def read(path: str | Path) -> Checkpoint:
     return Checkpoint(path, state, arrays.get(WEIGHTS, {}), arrays.get(TRAINING, {}))
 
 
+def verified(path: str | Path) -> dict[str, Any]:
+    """Return a checkpoint's state, its files compared with their sums but not held in memory.
+
+    Raises:
+        CheckpointError: missing, damaged, or not one of ours; the message names the file.
+    """
+    path = Path(path)
+    if not (path / STATE).is_file():
+        raise CheckpointError(f"{path}: no checkpoint here ({STATE} is missing)")
+    state = _state(path / STATE)
+    for name, sum_ in state["files"].items():
+        _compare(path / name, sum_)
+    return state
+
+
 def assign(cell: nn.Cell, weights: Mapping[str, np.ndarray], source: object) -> None:
     """Put arrays into the network's parameters; names and shapes must match one to one.
 
@@ -142,23 +157,33 @@ def rebuild(source: str | Path | Checkpoint) -> nn.Cell:
         UserError: the checkpoint is missing, damaged, or describes no network that can be built.
     """
     checkpoint = source if isinstance(source, Checkpoint) else read(source)
-    try:
-        cell = _described(checkpoint.state)
-    except UserError:
-        raise
-    except (*_ODD, ValueError) as error:
-        raise CheckpointError(
-            f"{checkpoint.path / STATE}: describes no network that can be built "
-            f"({first_line(error)}); {_instead(checkpoint.path)}"
-        ) from error
-    if cell is None:
-        raise CheckpointError(f"{checkpoint.path / STATE}: holds no model description")
+    cell = built(checkpoint.state, checkpoint.path)
     weights = checkpoint.weights
     if checkpoint.state.get("naming") == "hf":
         from ms_eff.models.hf_names import from_hf
 
         weights = from_hf(weights, checkpoint.state["model"]["name"])
     assign(cell, weights, checkpoint.path)
+    return cell
+
+
+def built(state: Mapping[str, Any], path: Path) -> nn.Cell:
+    """Build the network that a checkpoint's state describes, without its weights.
+
+    Raises:
+        UserError: it describes none that can be built.
+    """
+    try:
+        cell = _described(state)
+    except UserError:
+        raise
+    except (*_ODD, ValueError) as error:
+        raise CheckpointError(
+            f"{path / STATE}: describes no network that can be built "
+            f"({first_line(error)}); {_instead(path)}"
+        ) from error
+    if cell is None:
+        raise CheckpointError(f"{path / STATE}: holds no model description")
     return cell
 
 
@@ -201,13 +226,22 @@ def _sum_of(state: Mapping[str, Any]) -> str:
 
 def _load(file: Path, expected: str) -> dict[str, np.ndarray]:
     try:
-        if _sha256(file) != expected:
-            raise CheckpointError(
-                f"{file}: damaged: its SHA-256 is not the one in {STATE}; {_instead(file.parent)}"
-            )
+        _compare(file, expected)
         return load_file(file)
     except (OSError, SafetensorError) as error:
         raise CheckpointError(f"{file}: cannot be read: {_reason(error)}") from error
+
+
+def _compare(file: Path, expected: str) -> None:
+    """Refuse a file that is not the one that was written."""
+    try:
+        found = _sha256(file)
+    except OSError as error:
+        raise CheckpointError(f"{file}: cannot be read: {_reason(error)}") from error
+    if found != expected:
+        raise CheckpointError(
+            f"{file}: damaged: its SHA-256 is not the one in {STATE}; {_instead(file.parent)}"
+        )
 
 
 def _instead(path: Path) -> str:

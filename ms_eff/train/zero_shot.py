@@ -17,7 +17,7 @@ from ms_eff.train.perplexity import NextTokenLoss
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["ZeroShot", "log_likelihoods", "zero_shot"]
+__all__ = ["ZeroShot", "check_questions", "log_likelihoods", "zero_shot"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,17 @@ def zero_shot(
         start = span.stop
     count = len(questions)
     return ZeroShot(right / count, right_normalised / count, count)
+
+
+def check_questions(tokenizer: Tokenizer, questions: Sequence[Question], window: int) -> None:
+    """Refuse questions that cannot be scored in such a window, before any network is asked.
+
+    Raises:
+        DataError: a continuation has no token, or fills the window.
+    """
+    for question in questions:
+        for pair in question.choices:
+            _row(tokenizer, pair, window)
 
 
 def log_likelihoods(

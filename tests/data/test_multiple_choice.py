@@ -38,9 +38,18 @@ def test_every_kind_is_recognised(tmp_path: Path) -> None:
     assert len(read_questions(write(tmp_path, *LINES), limit=2)) == 2
 
 
+@pytest.mark.parametrize("answer", [True, False, "true", "false", "True", "FALSE"])
+def test_an_answer_may_be_a_word(tmp_path: Path, answer: object) -> None:
+    (question,) = read_questions(write(tmp_path, {**LINES[0], "answer": answer}))
+    assert question.answer == (str(answer).lower() == "true")
+
+
 @pytest.mark.parametrize(
     ("line", "message"),
     [
+        ({**LINES[0], "answer": "no"}, r"q\.jsonl: line 1: .*answer = 'no': write true or false"),
+        ({**LINES[0], "answer": 1}, r"line 1: .*answer = 1: write true or false"),
+        ({**LINES[3], "answer": True}, r"answer = True: write a number from 0, or a letter"),
         ({"text": "?"}, "line 1: no question of a known kind"),
         ({**LINES[3], "answer": 7}, "answer 7 is none of its choices"),
         ({**LINES[3], "answer": "Z"}, "cannot be read as a question"),

@@ -33,5 +33,33 @@ def test_numbers_that_do_not_fit_are_refused() -> None:
         build("llama", vocab_size=8, dim=4)
 
 
+SHAPE = LlamaShape(100, 24, 2, 6, 2, 40, rope_base=5e5)
+
+
+def test_the_rotary_base_is_read_where_transformers_5_keeps_it() -> None:
+    config = SHAPE.to_hf() | {"rope_theta": None, "dtype": "float32"}
+    newer = config | {"rope_parameters": {"rope_theta": 5e5, "rope_type": "default"}}
+    assert LlamaShape.from_hf(newer) == SHAPE
+    del newer["rope_theta"]
+    assert LlamaShape.from_hf(newer) == SHAPE
+    assert LlamaShape.from_hf(config).rope_base == 1e4  # the usual one
+    older = SHAPE.to_hf() | {"rope_scaling": {"type": "default"}}
+    assert LlamaShape.from_hf(older) == SHAPE
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("rope_parameters", {"rope_type": "llama3", "rope_theta": 5e5}, "rope_type = 'llama3'"),
+        ("rope_parameters", {"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5"),
+        ("rope_parameters", {"full_attention": {"rope_theta": 1e6}}, "one kind of rotary"),
+        ("rope_scaling", {"type": "linear", "factor": 2.0}, "rope_type = 'linear'"),
+    ],
+)
+def test_scaled_rotary_positions_are_refused(key: str, value: object, message: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^a/config\.json: {key}.*{message}"):
+        LlamaShape.from_hf(SHAPE.to_hf() | {key: value}, "a/config.json")
+
+
 def test_a_shape_names_what_the_builder_takes() -> None:
     assert set(FROM_FILES["llama"][1]) == set(LlamaShape(8, 4, 1, 1, 1, 4).to_args())

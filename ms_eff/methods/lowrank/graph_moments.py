@@ -4,7 +4,7 @@
 out as gradients: an identity whose backward gives its input as the gradient of a probe, and zeros
 added to a layer's output, whose gradient is the loss's. Blocks are alike, so one block's graph
 serves all, its weights exchanged; memory is one block's, whatever the depth, and what goes from
-block to block lies on disk.
+block to block lies on disk, where a call that was stopped left it for the next.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import mindspore as ms
 import numpy as np
 from mindspore import Parameter, ParameterTuple, Tensor, nn, ops
 
 from ms_eff.errors import PlanError
+from ms_eff.methods.lowrank.block_states import BlockStates
 from ms_eff.methods.lowrank.layers import Layer, find_layers
 from ms_eff.methods.lowrank.moments import Moments, MomentSum
 from ms_eff.methods.replace import replaced
@@ -49,47 +49,52 @@ def collect_by_block(
     hidden: np.ndarray,
     labels: np.ndarray,
     scratch: Path,
-    after_block: Callable[[], None] = lambda: None,
+    after_pass: Callable[[int], None] = lambda done: None,
 ) -> Iterator[tuple[int, dict[str, Moments]]]:
     """Yield each block's number and the moments of its dense layers, the last block first.
 
-    Sums are float64; layers that are fed the same input (q, k and v) share one matrix.
+    Sums are float64; layers that are fed the same input (q, k and v) share one matrix. What was
+    yielded counts as kept once the next is asked for: a call that was stopped is taken up with the
+    same arguments behind it, at the pass through a block.
 
     Args:
         stack: the network.
         hidden: (n, N, dim) what goes into the first block, a row a sample.
         labels: (n, N) of the head.
-        scratch: a file to be used meanwhile, (depth + 1) times the size of `hidden`.
-        after_block: called twice a block: forward, and backward.
+        scratch: a file to be used meanwhile, (depth + 2) times the size of `hidden`; beside it
+            lies what says how far it is.
+        after_pass: told how many of the 2 depth passes through a block are done, forward and
+            backward.
 
     Raises:
         PlanError: a layer has an activation.
     """
     graph = _BlockGraph(stack.block)
-    states: Any = np.memmap(scratch, np.float32, "w+", shape=(stack.depth + 1, *hidden.shape))
-    try:
-        states[0] = hidden
-        for i in range(stack.depth):
-            graph.load(stack.weights(i))
-            for row, x in enumerate(states[i]):
-                states[i + 1, row] = graph.forward(x)
-            after_block()
+    states, depth = BlockStates(scratch, hidden, stack.depth), stack.depth
+    for i in range(states.done, depth):
+        graph.load(stack.weights(i))
+        for row, x in enumerate(states[i]):
+            states[i + 1][row] = graph.forward(x)
+        states.passed(i + 1)
+        after_pass(i + 1)
+    if states.done == depth:
         stack.head.set_train(False)
         gradient = ms.grad(stack.head)
-        for row, x in enumerate(states[-1]):
-            states[-1, row] = gradient(Tensor(x[None]), Tensor(labels[row : row + 1])).asnumpy()[0]
-        for i in reversed(range(stack.depth)):
-            graph.load(stack.weights(i))
-            sums = _Sums(graph.names, hidden.shape[1])
-            for row, x in enumerate(states[i]):
-                # the gradient takes the place of the state that is no longer needed
-                states[i, row], seen, sent = graph.backward(x, states[i + 1, row])
-                sums.add(seen, sent)
-            yield i, sums.means()
-            after_block()
-    finally:
-        del states
-        scratch.unlink(missing_ok=True)
+        for row, x in enumerate(states[depth]):
+            found = gradient(Tensor(x[None]), Tensor(labels[row : row + 1]))
+            states.outgoing(depth)[row] = found.asnumpy()[0]
+        states.passed(depth + 1)
+    for i in reversed(range(2 * depth + 1 - states.done)):
+        graph.load(stack.weights(i))
+        sums = _Sums(graph.names, hidden.shape[1])
+        for row, x in enumerate(states[i]):
+            # a place of its own: what this pass began with is there until it is done
+            states.outgoing(i)[row], seen, sent = graph.backward(x, states.outgoing(i + 1)[row])
+            sums.add(seen, sent)
+        yield i, sums.means()
+        states.passed(2 * depth + 1 - i)
+        after_pass(2 * depth - i)
+    states.remove()
 
 
 class _BlockGraph:
@@ -122,19 +127,21 @@ class _BlockGraph:
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """Map one sample (N, dim)."""
-        if self._product is None:
-            self._probe(len(x))
+        self._probe(len(x))
         return self.block(Tensor(x[None])).asnumpy()[0]
 
     def backward(
         self, x: np.ndarray, gradient: np.ndarray
     ) -> tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]:
         """Return the gradient at x, and each layer's inputs and output gradients (1, N, .)."""
+        self._probe(len(x))
         found, probes = self._gradient(Tensor(x[None]), Tensor(gradient[None]))
         arrays = [probe.astype(ms.float32).asnumpy() for probe in probes]
         return found.asnumpy()[0], arrays[::2], arrays[1::2]
 
     def _probe(self, positions: int) -> None:
+        if self._product is not None:
+            return
         for tap in self._taps:
             tap.set_probes(positions)
         self._product = _Product(self.block)

@@ -14,6 +14,7 @@ from ms_eff.methods.progressive.identity import ids_digest, model_digest
 from ms_eff.methods.progressive.settings import CalibrationSettings
 from ms_eff.methods.progressive.stacks import embedded, stack_of
 from ms_eff.methods.progressive.statistics import SavedMoments, StatisticsWriter
+from ms_eff.train.interrupt import lock_folder
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -33,48 +34,56 @@ def calibrated(
     """Return the moments of a parent's block linears over a text; measured if no folder has them.
 
     Memory: one block with its moments, and the embedding; the folder needs, meanwhile, 4 bytes a
-    token, channel and block.
+    token, channel and block. Stopped, it goes on at the pass through a block.
 
     Args:
         parent: the model on disk, or one compressed.
         tokenizer: of the parent.
         settings: which text.
-        folder: of the statistics.
+        folder: of the statistics: new, empty, or with statistics whole or begun.
         tell: told how many of how many passes through a block are done.
 
     Raises:
-        ConfigError: the folder holds statistics of other text or of another parent.
+        ConfigError: the folder holds statistics of another text or parent, or other things.
+        SetupError: another run is writing into it.
         DataError: the text is too short.
     """
+    rows = calibration_windows(tokenizer, settings)
     made_from: dict[str, Any] = {
         "parent": parent.path.name,
         "parent_digest": model_digest(parent),
         "files": [file.name for file in settings.files],
-        "ids_digest": ids_digest(calibration_windows(tokenizer, settings)),
+        "ids_digest": ids_digest(rows),
         "tokens": settings.tokens,
         "window": settings.window,
     }
-    if SavedMoments.held_by(folder):
-        saved = SavedMoments(folder)
-        saved.check(made_from)
-        return saved
-    rows = calibration_windows(tokenizer, settings)
-    writer = StatisticsWriter(folder, made_from)
-    stack = stack_of(parent, settings.window - 1)
-    hidden = embedded(parent, rows[:, :-1])
-    passes = iter(range(1, 2 * parent.shape.depth + 1))
-    for i, found in collect_by_block(
-        stack,
-        hidden,
-        np.ascontiguousarray(rows[:, 1:]),
-        folder / "states.partial",
-        lambda: tell(next(passes), 2 * parent.shape.depth),
-    ):
-        prefix = f"{parent.shape.blocks}.{i}."
-        writer.add({prefix + name.removeprefix("block."): m for name, m in found.items()})
-    return writer.finish()
+    if not SavedMoments.held_by(folder):
+        with lock_folder(folder, key="calibration.statistics="):
+            if not SavedMoments.held_by(folder):  # another run may just have come to its end
+                _measure(parent, rows, StatisticsWriter(folder, made_from), tell)
+    saved = SavedMoments(folder)
+    saved.check(made_from)
+    return saved
 
 
 def calibration_windows(tokenizer: Tokenizer, settings: CalibrationSettings) -> np.ndarray:
     """Return the windows (n, N) of token ids that are measured; raises DataError if it is none."""
-    return windows(encode_files(tokenizer, settings.files), settings.window, settings.tokens)
+    ids = encode_files(tokenizer, settings.files)
+    return windows(ids, settings.window, settings.tokens, "calibration.files")
+
+
+def _measure(
+    parent: Model, rows: np.ndarray, writer: StatisticsWriter, tell: Callable[[int, int], None]
+) -> None:
+    """Measure windows of token ids, from where a stopped call left it."""
+    passes = 2 * parent.shape.depth
+    for i, found in collect_by_block(
+        stack_of(parent, rows.shape[1] - 1),
+        embedded(parent, rows[:, :-1]),
+        np.ascontiguousarray(rows[:, 1:]),
+        writer.folder / "states.partial",
+        lambda done: tell(done, passes),
+    ):
+        prefix = f"{parent.shape.blocks}.{i}."
+        writer.add({prefix + name.removeprefix("block."): m for name, m in found.items()})
+    writer.finish(rows.size)

@@ -36,14 +36,13 @@ from ms_eff.methods.progressive.recovery import Recovery, steps_for
 from ms_eff.methods.progressive.scoring import Judge
 from ms_eff.methods.progressive.settings import FamilyConfig
 from ms_eff.methods.progressive.truncator import Truncator
-from ms_eff.models.hf_names import from_hf, to_hf
+from ms_eff.models.hf_names import NamedShards, to_hf
 from ms_eff.models.parents import load_parent, load_tokenizer, open_parent
+from ms_eff.models.streamed import Arrays
 from ms_eff.parallel import mindformers_blocks
 from ms_eff.train import checkpoint
 
 __all__ = ["Family"]
-
-Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 class Family:
@@ -56,7 +55,8 @@ class Family:
         fresh: start over, forgetting what the folder holds.
 
     Raises:
-        ConfigError: the folder was made with other settings.
+        UserError: what the config names is missing or does not fit together, or the folder was made
+            with other settings; all of it is told here, and nothing is written before.
     """
 
     def __init__(
@@ -71,16 +71,18 @@ class Family:
         runtime.set_seed(config.seed)
         self.console = console or Console(stderr=True, quiet=self.worker.rank > 0)
         self.folder = FamilyFolder(config, command, self.worker)
-        self.folder.claim(fresh)
         self.parent = open_parent(config.parent.path)
         check_fit(config, self.parent, self.worker.size)
         self.shapes = block_shapes(self.parent.shape)
         named = config.parent.tokenizer
         self.tokenizer = load_tokenizer(named) if named else self.parent.tokenizer()
-        self.judge = Judge(config.evaluation, self.tokenizer)
+        self.judge = Judge(config.evaluation, self.tokenizer, self.parent.shape.context)
+        self.blocks = self._blocks()
         self.truncator = Truncator(
             config, self.parent, self.tokenizer, self.folder, self.console.print
         )
+        self.truncator.check()
+        self.folder.claim(fresh)  # last: a call that is refused leaves the folder as it was
 
     def run(self) -> list[dict[str, Any]]:
         """Make every member that is not there yet; return a row a member.
@@ -92,6 +94,8 @@ class Family:
 
     def members(self) -> Iterator[dict[str, Any]]:
         """Yield the rows of `run` one by one, each as soon as its member is there."""
+        if self.judge.shortfall:
+            self.console.print(self.judge.shortfall)
         rows = [self._parent_row()] if self.config.evaluation.baseline else []
         self.folder.write(rows)
         yield from rows
@@ -125,6 +129,8 @@ class Family:
 
     def _make(self, index: int) -> None:
         """Truncate, train if that is wanted, judge and keep one member."""
+        if self.worker.rank > 0 and not self.wishes.tokens:
+            return  # the first works alone where there is no batch to share
         plan, arrays = self._truncated(index)
         network = build_member(self.parent.shape, plan, arrays)
         losses = self.train(index, network) if self.wishes.tokens else []
@@ -137,9 +143,12 @@ class Family:
             "trained_tokens": self.tokens_a_step() * (index + 1),
             **self.judge.score(network),
         }
+        if (tokens := self.truncator.calibration_tokens()) is not None:
+            row["calibration_tokens"] = tokens
         if losses:
             row["last_train_loss"] = float(np.mean(losses[-20:]))
         self._save(self.folder.of(index), plan, network, row)
+        self.truncator.forget(index)
         shutil.rmtree(self.folder.of(index, "train"), ignore_errors=True)
 
     def _save(
@@ -155,7 +164,7 @@ class Family:
         state = {**description(shape, plan), "row": dict(row)}
         checkpoint.save(path, weights, state, texts=texts)
 
-    def _truncated(self, index: int) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
+    def _truncated(self, index: int) -> tuple[LowRankPlan, Arrays]:
         """Return plan and arrays of a member before training; one worker works them out for all."""
         if not self.wishes.tokens:
             return self.truncator.member(index)
@@ -164,26 +173,25 @@ class Family:
             plan, arrays = self.truncator.member(index)
             path.parent.mkdir(parents=True, exist_ok=True)
             shape = self.parent.shape
-            checkpoint.save(path, to_hf(arrays, shape.model), description(shape, plan))
+            whole = {name: arrays.array(name) for name in arrays.names()}
+            checkpoint.save(path, to_hf(whole, shape.model), description(shape, plan))
+            self.truncator.forget(index)
         self.folder.wait_for(path / "state.json")
-        found = checkpoint.read(path)
-        plan = LowRankPlan.from_json(found.state["plans"][0]["plan"])
-        return plan, from_hf(found.weights, self.parent.shape.model)
+        state = checkpoint.verified(path)
+        plan = LowRankPlan.from_json(state["plans"][0]["plan"])
+        return plan, NamedShards(path / "model.safetensors", self.parent.shape.model)
 
     # training
 
     def train(self, index: int, network: nn.Cell) -> list[float]:
         """Train a network on the text of a step, and return the loss of every batch."""
         wanted = self.config.recovery
-        if wanted is None:
-            raise ConfigError("recovery: tokens are to be trained on; give recovery.files")
+        if wanted is None or self.blocks is None:
+            raise ConfigError("progressive.tokens = 0: nothing is to be trained on; give tokens")
         steps = steps_for(self.wishes.tokens, wanted)
-        blocks = Blocks(
-            encode_files(self.tokenizer, wanted.files), wanted.block, wanted.batch, self.config.seed
-        )
         return Recovery(
             network,
-            blocks,
+            self.blocks,
             wanted,
             steps,
             self.folder.of(index, "train"),
@@ -192,6 +200,14 @@ class Family:
             console=self.console,
             cache=self.config.device.cache,
         ).run(f"ratio {self.wishes.ratios[index]:g}")
+
+    def _blocks(self) -> Blocks | None:
+        """Return the text of recovery training; None where there is none."""
+        wanted = self.config.recovery
+        if not self.wishes.tokens or wanted is None:
+            return None
+        ids = encode_files(self.tokenizer, wanted.files)
+        return Blocks(ids, wanted.block, wanted.batch, self.config.seed, "recovery.files")
 
     def tokens_a_step(self) -> int:
         """Return the tokens trained on after each step: whole batches."""

@@ -51,10 +51,10 @@ class FamilyFolder:
         return self.path / kind / f"{self.config.progressive.ratios[index]:g}"
 
     def claim(self, fresh: bool) -> None:
-        """Refuse a folder made with other settings; forget it if asked to.
+        """Refuse a folder made with other settings, or not by a family; forget it if asked to.
 
         Raises:
-            ConfigError: it was.
+            ConfigError: it is one.
         """
         if self.worker.rank == 0:
             self._claim(fresh)
@@ -82,6 +82,7 @@ class FamilyFolder:
         record = self.path / "config.json"
         settings = _bound(self.config)
         self.path.mkdir(parents=True, exist_ok=True)
+        self._check_ours(record)
         if fresh:
             for pattern in _FOLDERS:
                 for folder in self.path.glob(pattern):
@@ -97,6 +98,19 @@ class FamilyFolder:
                 )
         with replacing(record) as temporary:
             temporary.write_text(json.dumps(settings, indent=1), encoding="utf-8")
+
+    def _check_ours(self, record: Path) -> None:
+        """Refuse a folder of other things: starting over would delete what has our names."""
+        if record.exists():
+            found = read_json(record, ConfigError)
+            ours = isinstance(found, dict) and {"parent", "evaluation", "methods"} <= set(found)
+            what = "" if ours else "its config.json is no family's"
+        else:
+            names = ("steps", "train", "members", "parent.json", "family.json")
+            held = [name for name in names if (self.path / name).exists()]
+            what = f"it holds '{held[0]}' and no config.json of a family" if held else ""
+        if what:
+            raise ConfigError(f"output = {self.path}: {what}; choose another output=FOLDER")
 
 
 def _bound(config: FamilyConfig) -> dict[str, Any]:

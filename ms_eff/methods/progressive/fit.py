@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ms_eff.errors import ConfigError
-from ms_eff.methods.progressive.settings import FamilyConfig
+from ms_eff.methods.progressive.settings import FamilyConfig, RecoverySettings
 from ms_eff.models.llama_shape import LlamaShape
 from ms_eff.parallel import check_recovery, check_shape
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ms_eff.models.gguf_file import GGUFModel
     from ms_eff.models.parents import FolderModel
 
-__all__ = ["check_fit"]
+__all__ = ["check_fit", "check_share"]
 
 
 def check_fit(config: FamilyConfig, parent: FolderModel | GGUFModel, workers: int) -> None:
@@ -29,6 +29,8 @@ def check_fit(config: FamilyConfig, parent: FolderModel | GGUFModel, workers: in
     """
     _check_lengths(config, parent)
     mesh, recovery = config.parallel, config.recovery
+    if config.progressive.tokens and recovery is not None:
+        check_share(recovery, workers)
     if mesh is None:
         return
     if not isinstance(parent.shape, LlamaShape):
@@ -39,6 +41,15 @@ def check_fit(config: FamilyConfig, parent: FolderModel | GGUFModel, workers: in
     check_shape(mesh, parent.shape, recovery.batch if recovery else None)
     if config.progressive.tokens:
         check_recovery(mesh, workers)
+
+
+def check_share(recovery: RecoverySettings, workers: int) -> None:
+    """Refuse a batch that the workers cannot share evenly; raises ConfigError."""
+    if recovery.batch % workers:
+        raise ConfigError(
+            f"recovery.batch = {recovery.batch}: does not share out over {workers} workers; use a "
+            "multiple"
+        )
 
 
 def _check_lengths(config: FamilyConfig, parent: FolderModel | GGUFModel) -> None:

@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,9 +25,10 @@ from ms_eff.models.parents import Shape, load_parent
 if TYPE_CHECKING:
     from mindspore import nn
 
+    from ms_eff.models.streamed import Arrays
+
 __all__ = [
     "Products",
-    "Source",
     "assembled",
     "build_member",
     "description",
@@ -38,49 +39,69 @@ __all__ = [
     "write_merged",
 ]
 
-_STATE = "state.json"
+_STATE, _WEIGHTS = "state.json", "model.safetensors"
+_FACTORS = ("first", "last")
+
+Pair = tuple[np.ndarray, np.ndarray]
 
 
-class Source(Protocol):
-    """A model's arrays by name, one by one: a parent on disk, or a member multiplied out."""
+class _Assembled:
+    """See `assembled`."""
 
-    def array(self, name: str) -> np.ndarray:
-        """Return one array."""
+    def __init__(self, source: Arrays, pairs: Mapping[str, Pair]) -> None:
+        self._source, self._pairs = source, pairs
+        self._last: tuple[str, Pair] | None = None
+        # our name -> the source's, or a layer and which of its factors
+        self._places: dict[str, str | tuple[str, int]] = {}
+        for name in source.names():
+            layer, _, part = name.rpartition(".")
+            if layer not in pairs:
+                self._places[name] = name
+            elif part == "weight":
+                self._places |= {f"{layer}.{n}.weight": (layer, i) for i, n in enumerate(_FACTORS)}
+            else:  # a bias is the second factor's
+                self._places[f"{layer}.last.{part}"] = name
 
     def names(self) -> list[str]:
-        """Return the names of all."""
+        """Return the names of all arrays."""
+        return list(self._places)
+
+    def array(self, name: str) -> np.ndarray:
+        """Return one array in float32."""
+        place = self._places[name]
+        if isinstance(place, str):
+            return self._source.array(place).astype(np.float32, copy=False)
+        layer, which = place
+        if self._last is None or self._last[0] != layer:  # they are asked for one after the other
+            self._last = layer, self._pairs[layer]
+        return self._last[1][which]
 
 
-def assembled(
-    source: Source, pairs: Mapping[str, tuple[np.ndarray, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """Return a model's arrays with pairs of factors in the place of matrices.
+def assembled(source: Arrays, pairs: Mapping[str, Pair]) -> Arrays:
+    """Return a model's arrays with pairs of factors in the place of matrices, none of them held.
 
     Args:
         source: the model.
         pairs: `first` and `last` by layer; matrices of other layers stay, in float32.
     """
-    arrays: dict[str, np.ndarray] = {}
-    for name in source.names():
-        layer, _, part = name.rpartition(".")
-        if layer not in pairs:
-            arrays[name] = source.array(name).astype(np.float32, copy=False)
-        elif part == "weight":
-            arrays[f"{layer}.first.weight"], arrays[f"{layer}.last.weight"] = pairs[layer]
-        else:  # a bias is the second factor's
-            arrays[f"{layer}.last.{part}"] = source.array(name)
-    return arrays
+    return _Assembled(source, pairs)
 
 
-def build_member(shape: Shape, plan: LowRankPlan, arrays: Mapping[str, np.ndarray]) -> nn.Cell:
-    """Return the network of a plan with its weights; raises CheckpointError if they do not fit."""
+def build_member(shape: Shape, plan: LowRankPlan, arrays: Arrays) -> nn.Cell:
+    """Return the network of a plan, filled array by array.
+
+    Memory: the member, of a Llama; a GPT-2 draws its initial weights first, so the parent besides.
+
+    Raises:
+        CheckpointError: the arrays do not fit.
+    """
     from ms_eff import models
     from ms_eff.methods.lowrank.rebuilding import rebuild
-    from ms_eff.train import checkpoint
+    from ms_eff.models.streamed import fill, unfilled
 
-    network = rebuild(models.build(shape.model, **shape.to_args()), plan)
-    checkpoint.assign(network, arrays, "the member")
-    return network.set_train(False)
+    with unfilled():
+        network = rebuild(models.build(shape.model, **shape.to_args()), plan)
+    return fill(network, arrays, "the member").set_train(False)
 
 
 def description(shape: Shape, plan: LowRankPlan) -> dict[str, Any]:
@@ -112,12 +133,21 @@ def load_member(path: str | Path) -> nn.Cell:
     Example:
         `network = ms_eff.load_language_model("runs/smollm2/members/1.25")`
     """
+    from ms_eff.models.streamed import fill, unfilled
     from ms_eff.train import checkpoint
 
     path = Path(path)
-    if (path / _STATE).is_file():
+    if not (path / _STATE).is_file():
+        return load_parent(path)
+    state = checkpoint.verified(path)
+    if state.get("naming") != "hf":
         return checkpoint.rebuild(path).set_train(False)
-    return load_parent(path)
+    with unfilled():
+        network = checkpoint.built(state, path)
+    # array by array: what was verified is not held beside the network
+    return fill(network, NamedShards(path / _WEIGHTS, state["model"]["name"]), path).set_train(
+        False
+    )
 
 
 def read_plan(path: str | Path) -> LowRankPlan:
@@ -156,7 +186,7 @@ def write_merged(member: str | Path, folder: str | Path) -> Path:
                 shutil.copyfile(member / name, folder / name)
     except OSError as error:
         raise CheckpointError(f"{folder}: cannot be written: {error.strerror}") from error
-    write_arrays(folder / "model.safetensors", to_hf(arrays, model))
+    write_arrays(folder / _WEIGHTS, to_hf(arrays, model))
     return folder
 
 

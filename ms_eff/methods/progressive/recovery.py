@@ -10,7 +10,8 @@ from mindspore import Tensor, nn, ops
 from rich.console import Console
 
 from ms_eff.data.language import Blocks
-from ms_eff.errors import ConfigError, DivergedError
+from ms_eff.errors import DivergedError
+from ms_eff.methods.progressive.fit import check_share
 from ms_eff.methods.progressive.settings import RecoverySettings
 from ms_eff.runtime import Worker
 from ms_eff.train import checkpoint
@@ -82,11 +83,7 @@ class Recovery:
         cache: Path | None = None,
     ) -> None:
         self.worker, self.cache = worker or Worker(), cache
-        if settings.batch % self.worker.size:
-            raise ConfigError(
-                f"recovery.batch = {settings.batch}: does not share out over {self.worker.size} "
-                "workers; use a multiple"
-            )
+        check_share(settings, self.worker.size)
         train = TrainSettings(
             optimizer="adamw",
             lr=settings.lr,

@@ -6,7 +6,6 @@ Layers that are fed the same input share one matrix, kept with the first of them
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ __all__ = ["SavedMoments", "StatisticsWriter"]
 
 _FORMAT = "ms_eff.moments/1"
 _INDEX = "moments.json"
+# beside moments that are not all there yet
+_BEGUN, _BEGUN_FORMAT = "begun.json", "ms_eff.moments.begun/1"
 
 
 class SavedMoments(Mapping[str, Moments]):
@@ -40,6 +41,8 @@ class SavedMoments(Mapping[str, Moments]):
             raise CheckpointError(f"{folder / _INDEX}: no statistics of this version; delete it")
         self.made_from: dict[str, Any] = index["made_from"]
         self.owners: dict[str, str] = index["owners"]
+        # how many were measured in fact; earlier versions did not say
+        self.tokens: int | None = index.get("tokens")
 
     @staticmethod
     def held_by(folder: Path) -> bool:
@@ -80,16 +83,22 @@ class SavedMoments(Mapping[str, Moments]):
 class StatisticsWriter:
     """Writes moments block by block; the index comes last, so that a folder is whole or not one.
 
+    Nothing is deleted: a folder that holds anything else is refused, and what a writer of the same
+    settings left when it was stopped is taken up.
+
     Args:
-        folder: made if it is missing, emptied if not.
+        folder: made if it is missing; new, empty, or begun by such a writer.
         made_from: what another run must agree on to use them.
+
+    Raises:
+        ConfigError: the folder holds something else.
     """
 
     def __init__(self, folder: Path, made_from: Mapping[str, Any]) -> None:
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         self.folder, self.made_from = folder, dict(made_from)
-        self.owners: dict[str, str] = {}
+        self.owners = self._taken_up()
+        self._note()
 
     def add(self, moments: Mapping[str, Moments]) -> None:
         """Write some layers' moments; those that share an input hold the same array."""
@@ -101,10 +110,45 @@ class StatisticsWriter:
                 arrays["inputs"] = found.inputs
             with replacing(self.folder / f"{name}.safetensors") as temporary:
                 save_file(arrays, temporary)
+        self._note()
 
-    def finish(self) -> SavedMoments:
-        """Write the index."""
-        index = {"format": _FORMAT, "made_from": self.made_from, "owners": self.owners}
-        with replacing(self.folder / _INDEX) as temporary:
-            temporary.write_text(json.dumps(index, indent=1), encoding="utf-8")
+    def finish(self, tokens: int | None = None) -> SavedMoments:
+        """Write the index; `tokens` is how many there were in fact."""
+        self._write(_INDEX, _FORMAT, tokens=tokens)
+        (self.folder / _BEGUN).unlink(missing_ok=True)
         return SavedMoments(self.folder)
+
+    def _note(self) -> None:
+        """Say whose folder this is, and what it has so far."""
+        self._write(_BEGUN, _BEGUN_FORMAT)
+
+    def _write(self, name: str, form: str, **more: Any) -> None:
+        content = {"format": form, "made_from": self.made_from, "owners": self.owners, **more}
+        with replacing(self.folder / name) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+    def _taken_up(self) -> dict[str, str]:
+        """Return what an earlier writer of these settings has written."""
+        begun = self.folder / _BEGUN
+        if not begun.exists():
+            # locks and files that were never finished have names with a dot
+            others = sorted(f.name for f in self.folder.iterdir() if not f.name.startswith("."))
+            if others:
+                raise ConfigError(
+                    f"calibration.statistics = {self.folder}: holds other things "
+                    f"('{others[0]}'); name a new or an empty folder"
+                )
+            return {}
+        found = read_json(begun, CheckpointError)
+        if not isinstance(found, dict) or found.get("format") != _BEGUN_FORMAT:
+            raise ConfigError(
+                f"calibration.statistics = {self.folder}: {_BEGUN} is none of this version; name "
+                "another folder"
+            )
+        changed = difference(found["made_from"], self.made_from)
+        if changed:
+            raise ConfigError(
+                f"calibration.statistics = {self.folder}: a calibration with other settings was "
+                f"stopped here ({changed}); name another folder, or delete it"
+            )
+        return dict(found["owners"])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ms_eff.methods.lowrank.plan import LowRankPlan
-from ms_eff.methods.progressive.calibration import calibrated
+from ms_eff.methods.progressive.calibration import calibrated, calibration_windows
 from ms_eff.methods.progressive.compressed import Compressed, Model
 from ms_eff.methods.progressive.core import (
     block_shapes,
@@ -18,7 +19,7 @@ from ms_eff.methods.progressive.core import (
     uniform_ranks,
 )
 from ms_eff.methods.progressive.family_folder import FamilyFolder
-from ms_eff.methods.progressive.members import Products, Source, assembled
+from ms_eff.methods.progressive.members import Products, assembled
 from ms_eff.methods.progressive.settings import FamilyConfig
 from ms_eff.methods.progressive.statistics import SavedMoments
 from ms_eff.methods.progressive.truncate import (
@@ -33,11 +34,29 @@ if TYPE_CHECKING:
 
     from ms_eff.models.gguf_file import GGUFModel
     from ms_eff.models.parents import FolderModel
+    from ms_eff.models.streamed import Arrays
 
 __all__ = ["Truncator"]
 
-Pairs = Mapping[str, tuple[np.ndarray, np.ndarray]]
+Pair = tuple[np.ndarray, np.ndarray]
 Ranks = Mapping[str, int | None]
+
+
+class _Cut(Mapping[str, Pair]):
+    """Factors on disk, cut to their ranks as they are asked for."""
+
+    def __init__(self, factors: Decomposed, ranks: Ranks) -> None:
+        self.factors = factors
+        self.ranks = {name: rank for name, rank in ranks.items() if rank is not None}
+
+    def __getitem__(self, name: str) -> Pair:
+        return self.factors.pair(name, self.ranks[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ranks)
+
+    def __len__(self) -> int:
+        return len(self.ranks)
 
 
 class Truncator:
@@ -64,14 +83,27 @@ class Truncator:
         self.shapes = block_shapes(parent.shape)
         self._moments: SavedMoments | None = None
 
-    def member(self, index: int) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
-        """Return plan and arrays of the member at that place, before its training."""
-        trained = self.wishes.tokens > 0 and index > 0
+    def check(self) -> None:
+        """Refuse text that cannot be calibrated on, before anything is measured.
+
+        Raises:
+            DataError: a file is missing, or the text is too short.
+        """
+        wanted = self.config.calibration
+        if wanted is not None and self.wishes.rule != "plain":
+            calibration_windows(self.tokenizer, wanted)
+
+    def member(self, index: int) -> tuple[LowRankPlan, Arrays]:
+        """Return plan and arrays of the member at that place, before its training.
+
+        The arrays are read as they are asked for; call `forget` when they have been.
+        """
+        trained = self._trained(index)
         if trained and self.wishes.step == "w1_only":
             return self._second_factors(index)
         ratio = self.wishes.ratios[index]
         whitening = Whitening(self.wishes.criterion, self.statistics())
-        source: Source = self.parent
+        source: Arrays = self.parent
         folder = self.folder.path / "factors"
         if trained:
             source = Products(self.folder.of(index - 1))
@@ -81,12 +113,20 @@ class Truncator:
         for again in range(1, self.wishes.passes):
             factors = self._again(factors, ranks, f"{ratio:g}-{again}")
             ranks = self._ranks(factors, ratio)
-        pairs = {name: factors.pair(name, rank) for name, rank in ranks.items() if rank}
-        found = self._put_together(ranks, pairs, source)
-        if trained or self.wishes.passes > 1:  # of this member alone
-            for own in self.folder.path.glob(f"factors-{ratio:g}*"):
+        return self._put_together(ranks, _Cut(factors, ranks), source)
+
+    def forget(self, index: int) -> None:
+        """Delete the factors that served the member at that place alone."""
+        if self._trained(index) or self.wishes.passes > 1:
+            for own in self.folder.path.glob(f"factors-{self.wishes.ratios[index]:g}*"):
                 shutil.rmtree(own, ignore_errors=True)
-        return found
+
+    def calibration_tokens(self) -> int | None:
+        """Return how many tokens the statistics are of; None if there are none, or none known."""
+        folder = self._statistics_folder()
+        if self.wishes.rule == "plain" or not SavedMoments.held_by(folder):
+            return None
+        return SavedMoments(folder).tokens
 
     def statistics(self) -> SavedMoments | None:
         """Return the parent's statistics, measured the first time; None if the rule needs none."""
@@ -96,7 +136,16 @@ class Truncator:
             self._moments = self._measured(self.parent)
         return self._moments
 
-    def _second_factors(self, index: int) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
+    def _trained(self, index: int) -> bool:
+        """Tell whether it is the member before that is truncated, not the parent."""
+        return self.wishes.tokens > 0 and index > 0
+
+    def _statistics_folder(self) -> Path:
+        wanted = self.config.calibration
+        named = None if wanted is None else wanted.statistics
+        return named or self.folder.path / "statistics"
+
+    def _second_factors(self, index: int) -> tuple[LowRankPlan, Arrays]:
         """Truncate the second factors of the member before, the first ones kept."""
         whitening = Whitening(self.wishes.criterion, self.statistics())
         ranks = uniform_ranks(self.shapes, self.wishes.ratios[index], self.wishes.divisor)
@@ -125,22 +174,27 @@ class Truncator:
         return global_ranks(self.shapes, losses, ratio, divisor)
 
     def _put_together(
-        self, ranks: Ranks, pairs: Pairs, source: Source
-    ) -> tuple[LowRankPlan, dict[str, np.ndarray]]:
+        self, ranks: Ranks, pairs: Mapping[str, Pair], source: Arrays
+    ) -> tuple[LowRankPlan, Arrays]:
         plan = family_plan(self.shapes, ranks, {"criterion": self.wishes.criterion})
         return plan, assembled(source, pairs)
 
     def _measured(self, model: Model, folder: str = "") -> SavedMoments:
         wanted = self.config.calibration
         assert wanted is not None  # the config's own check: only rule plain goes without
-        where = self.folder.path / folder if folder else wanted.statistics
-        return calibrated(
+        found = calibrated(
             model,
             self.tokenizer,
             wanted,
-            where or self.folder.path / "statistics",
+            self.folder.path / folder if folder else self._statistics_folder(),
             lambda done, total: self._count("calibration: pass", done, total),
         )
+        if found.tokens is not None and found.tokens < wanted.tokens:
+            self.tell(
+                f"calibration.tokens = {wanted.tokens:,}: there are {found.tokens:,} in whole "
+                f"windows of {wanted.window:,}; the statistics are of those"
+            )
+        return found
 
     def _told_of_matrices(self) -> Callable[[str], None]:
         done = iter(range(1, len(self.shapes) + 1))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from mindspore import nn
+from mindspore import Tensor, nn
 
 from ms_eff.errors import PlanError
 from ms_eff.methods.lowrank.calibrate import collect_moments
@@ -31,11 +32,11 @@ def test_they_equal_those_of_pynative_mode(save: Callable[[Path], object], tmp_p
     scratch, found, passes = tmp_path / "scratch", {}, []
     stack = stack_of(parent, 10)
     labels = np.ascontiguousarray(ids[:, 1:])
-    for i, moments in collect_by_block(stack, hidden, labels, scratch, lambda: passes.append(1)):
+    for i, moments in collect_by_block(stack, hidden, labels, scratch, passes.append):
         found |= {
             name.replace("block", f"{parent.shape.blocks}.{i}"): m for name, m in moments.items()
         }
-    assert (len(passes), scratch.exists()) == (4, False)
+    assert (passes, list(tmp_path.glob("scratch*"))) == ([1, 2, 3, 4], [])
     assert set(found) == {layer.name for layer in layers}
     for name, moments in expected.items():
         for ours, theirs in (
@@ -48,6 +49,67 @@ def test_they_equal_those_of_pynative_mode(save: Callable[[Path], object], tmp_p
     block = "model.layers.0.self_attn"
     assert found[f"{block}.q_proj"].inputs is found[f"{block}.v_proj"].inputs
     assert found[f"{block}.q_proj"].inputs is not found[f"{block}.o_proj"].inputs
+
+
+class Stop(Exception):  # noqa: N818
+    """What a signal does between two passes."""
+
+
+class Doubled(nn.Cell):
+    """The sum of half the squares, whose gradient is its input."""
+
+    def construct(self, x: Tensor, labels: Tensor) -> Tensor:
+        return (x * x).sum() / 2
+
+
+@pytest.mark.gate
+def test_stopped_between_any_two_passes_it_goes_on_to_the_same(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    weights = [rng.standard_normal((2, 4, 4)).astype(np.float32) for _ in range(3)]
+    hidden = rng.standard_normal((3, 2, 4)).astype(np.float32)
+
+    def call(scratch: Path, found: dict[int, Any], told: Callable[[int], None]) -> None:
+        block = nn.SequentialCell(*(nn.Dense(4, 4, has_bias=False) for _ in range(2)))
+        stack = Stack(
+            3, block, lambda i: {f"{k}.weight": W for k, W in enumerate(weights[i])}, Doubled()
+        )
+        for i, moments in collect_by_block(stack, hidden, np.zeros((3, 2)), scratch, told):
+            assert i not in found  # what was kept is not asked for again
+            found[i] = moments
+
+    whole: dict[int, Any] = {}
+    call(tmp_path / "whole", whole, lambda done: None)
+    # the network is linear: inputs and gradients by NumPy
+    product = [W[1] @ W[0] for W in weights]
+    x, inputs = hidden.reshape(-1, 4), []
+    for P in product:
+        inputs.append(x)
+        x = x @ P.T
+    g = x
+    for i in (2, 1, 0):
+        G, F = inputs[i].T @ inputs[i] / 3, g.T @ g / 6
+        np.testing.assert_allclose(whole[i]["0"].inputs, G, rtol=1e-4, atol=1e-4 * abs(G).max())
+        np.testing.assert_allclose(whole[i]["1"].gradients, F, rtol=1e-4, atol=1e-4 * abs(F).max())
+        g = g @ product[i]
+
+    passes: list[int] = []
+
+    def stopping(done: int) -> None:
+        passes.append(done)
+        raise Stop
+
+    found: dict[int, Any] = {}
+    for _ in range(6):
+        with pytest.raises(Stop):
+            call(tmp_path / "cut", found, stopping)
+    call(tmp_path / "cut", found, stopping)  # nothing is left to do
+    assert passes == [1, 2, 3, 4, 5, 6]
+    assert list(found) == list(whole) == [2, 1, 0]
+    for i, layers in whole.items():
+        for name, moments in layers.items():
+            np.testing.assert_array_equal(found[i][name].inputs, moments.inputs)
+            np.testing.assert_array_equal(found[i][name].gradients, moments.gradients)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_an_activation_inside_a_layer_is_refused(tmp_path: Path) -> None:

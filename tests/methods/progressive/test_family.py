@@ -59,6 +59,8 @@ def test_members_are_as_small_as_asked_for(made: tuple[Path, list[Any]]) -> None
             layer.name for layer in plan.layers
         }
     assert rows[0]["perplexity"] < rows[2]["perplexity"]
+    assert [row["evaluation_tokens"] for row in rows] == [160] * 3
+    assert [row.get("calibration_tokens") for row in rows] == [None, 160, 160]
 
 
 @pytest.mark.gate
@@ -142,6 +144,9 @@ def test_the_command_makes_a_plain_family(parent: Path, tmp_path: Path) -> None:
     (row,) = json.loads((tmp_path / "run" / "family.json").read_text())["rows"]
     assert row["zero_shot"]["mmlu"]["questions"] == 1
     assert row["samples"][0].startswith("w1 w2w")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert f"{row['params']:,}" in page
+    assert (tmp_path / "run" / "size_perplexity.svg").exists()
 
 
 @pytest.mark.gate
