@@ -132,6 +132,7 @@ ROWS: dict[str, Callable[[bool], Subject]] = {
     "llama, prefill": _llama,
     # behind the rest, so that recorded rows keep their order
     "eco_lite, add, aligned": partial(_flat, "add", aligned=True),
+    "eco_lite, cat, aligned": partial(_flat, "cat", aligned=True),
     **{f"eco_lite, {v}": partial(_flat, v) for v in VARIANTS if v not in ("conv3d", "add")},
 }
 

@@ -70,6 +70,10 @@ class TwoBranch(ClipConv):
         join: `add` (S channels) or `cat` (2 S).
         aligned: read the stride's grid in the temporal branch, and compute in the spatial one only
             the frames that are read.
+
+    Attributes:
+        portable: compute all frames, as the paper does, and then drop those that are not read; set
+            by exports. MindSpore Lite 2.0.0 converts the other order, and then cannot run it.
     """
 
     def __init__(
@@ -83,7 +87,7 @@ class TwoBranch(ClipConv):
     ) -> None:
         super().__init__()
         kernel, self.step = shape.kernel[0], shape.stride[0]
-        self.aligned = aligned
+        self.aligned, self.portable = aligned, False
         self.joins = join == "cat"
         C, S = shape.in_channels, shape.out_channels
         last = None if self.step > 1 else norm
@@ -99,7 +103,7 @@ class TwoBranch(ClipConv):
         """Return the branches' sum, or both."""
         if self.mix is None:
             y = self.spatial(x)
-        elif self.aligned:
+        elif self.aligned and not self.portable:
             y = self.mix(self.spatial(every(x, frames, self.step)))
         else:
             y = self.mix(every(self.spatial(x), frames, self.step))
