@@ -123,7 +123,7 @@ class Family:
         if not path.is_dir():
             self._make(index)
         self.folder.wait_for(path / "state.json")
-        row = checkpoint.read(path).state["row"]
+        row = checkpoint.verified(path)["row"]
         self._tell(f"ratio {row['ratio']:g}", row)
         return row
 
