@@ -26,7 +26,7 @@ RECOVERY_TEXT ?= $(WIKITEXT)/valid.txt,$(TEXT)/presidential_addresses.txt
 MEMBERS ?= $(wildcard runs/smollm2_135m/members/*)
 CRITERIA := configs/lowrank/resnet18_cifar10_cpu.yaml
 
-.PHONY: demo test test-gate test-all nightly lite lite-check cross-check bench bench-lowrank \
+.PHONY: demo test test-gate test-all coverage nightly lite lite-check cross-check bench bench-lowrank \
 	bench-lowrank-accuracy bench-vit bench-vit-accuracy bench-small-data bench-video bench-gpt2 \
 	bench-criteria bench-swiftlearn bench-swiftlearn-sst2 bench-swiftlearn-cifar10 \
 	bench-progressive bench-progressive-recovery bench-language-speed bench-decompose-llm \
@@ -49,6 +49,11 @@ test-gate: .venv/.ready-dev
 
 test-all: .venv/.ready-dev
 	$(BIN)/python -m pytest $(WORKERS)
+
+# lines of ms_eff that the two above reach; at least 90 % are wanted
+coverage: .venv/.ready-dev
+	$(BIN)/python -m pytest $(WORKERS) -m "not slow or (gate and not nightly)" --cov=ms_eff \
+		--cov-report=term --cov-fail-under=90
 
 # every test, and ten times as many generated bad inputs, other ones each time
 nightly: .venv/.ready-dev
