@@ -52,3 +52,29 @@ def test_two_runs_do_not_write_into_one_folder(parent: Path, tmp_path: Path) -> 
     ):
         calibrated(model, model.tokenizer(), settings, folder)
     assert not folder.exists()  # nothing was written by either
+
+
+@pytest.mark.gate
+def test_a_calibration_goes_on_where_it_was_stopped(parent: Path, tmp_path: Path) -> None:
+    settings = family_config(parent, tmp_path).calibration
+    assert settings is not None
+    model, told = open_parent(parent), []
+    given = model, model.tokenizer(), settings
+    whole = calibrated(*given, tmp_path / "whole")
+
+    def stop(done: int, total: int) -> None:
+        told.append((done, total))
+        raise KeyboardInterrupt
+
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            calibrated(*given, tmp_path / "cut", stop)
+    assert not SavedMoments.held_by(tmp_path / "cut")
+    found = calibrated(*given, tmp_path / "cut", stop)  # nothing is left but the index
+    assert told == [(1, 2), (2, 2)]  # of one block: forward, backward
+    assert (found.owners, found.tokens) == (whole.owners, 160)
+    for name in whole:
+        np.testing.assert_array_equal(found.inputs(name), whole.inputs(name))
+        np.testing.assert_array_equal(found.gradients(name), whole.gradients(name))
+    names = {file.name for file in (tmp_path / "cut").iterdir()}
+    assert names == {file.name for file in (tmp_path / "whole").iterdir()}  # nothing is left over
