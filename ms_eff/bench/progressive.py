@@ -174,13 +174,14 @@ class _Bench:
     def _member(self, rule: str, factors: Decomposed, allocation: str, removed: float) -> None:
         from ms_eff.methods.progressive.core import family_plan, kept_weights
         from ms_eff.methods.progressive.members import assembled, build_member
+        from ms_eff.methods.progressive.truncate import Cut
 
         ranks = self._ranks(factors, allocation, removed)
 
         def network() -> Any:
-            pairs = {name: factors.pair(name, rank) for name, rank in ranks.items() if rank}
             plan = family_plan(self.shapes, ranks, {})
-            return build_member(self.parent.shape, plan, assembled(self.parent, pairs))
+            arrays = assembled(self.parent, Cut(factors, ranks))
+            return build_member(self.parent.shape, plan, arrays)
 
         self._add(rule, allocation, removed, network, kept_weights(self.shapes, ranks))
 

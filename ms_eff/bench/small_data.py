@@ -3,7 +3,7 @@
 `python -m ms_eff.bench.small_data --data PATH --seconds 600` trains every recipe of
 `configs/small_data` for as long as each other, as ordinary runs (`Experiment`). Each finished row
 is saved at once; the same command goes on where it stopped, and prints the table at its end. A row
-whose training diverges is told there, and tried anew by the same command.
+that was stopped, or whose training diverged, is tried anew by the same command.
 """
 
 from __future__ import annotations
@@ -35,8 +35,6 @@ KIND = Kind("small_data", ("recipe", "seed"), growing=("seeds", "recipes"))
 RECIPES = ("baseline", "sam", "sam_ip", "sam_gc", "meta", "best", "airbench")
 _MODULE = "ms_eff.bench.small_data"
 _CONFIG = "resnet9_cifar10_5k_{}.yaml"
-# in a run's folder: its training diverged, so that going on from its checkpoints would again
-_DIVERGED = "diverged.txt"
 
 
 @dataclass(frozen=True)
@@ -116,7 +114,7 @@ def run(
 
     Raises:
         ConfigError: `output` or a run's folder was made with other settings.
-        Interrupted: SIGINT or SIGTERM came during training; everything is saved.
+        Interrupted: SIGINT or SIGTERM came during training; finished rows are saved.
     """
     rows = Rows(output, KIND, plan.settings(), command)
     diverged: list[str] = []
@@ -130,7 +128,6 @@ def run(
                     rows.add({"recipe": recipe, "seed": seed, **_measured(config, console)})
                 except DivergedError as error:  # the other rows have nothing to do with it
                     diverged.append(f"{recipe} seed {seed}: {error}")
-                    (folder / _DIVERGED).write_text(f"{error}\n", encoding="utf-8")
                 gc.collect()  # compiled graphs go with the cells that own them
     return {
         "settings": rows.settings, "calls": rows.calls, "rows": rows.rows, "diverged": diverged,
@@ -186,9 +183,9 @@ def _measured(config: Config, console: Console | None) -> dict[str, Any]:
     """Train one network; return the rest of its row."""
     from ms_eff.experiment import Experiment
 
-    began, mark = time.perf_counter(), config.output / _DIVERGED
-    experiment = Experiment(config, f"python -m {_MODULE}", console, fresh=mark.exists())
-    mark.unlink(missing_ok=True)
+    began = time.perf_counter()
+    # afresh: seconds that begin in the middle of an epoch are not those of an epoch
+    experiment = Experiment(config, f"python -m {_MODULE}", console, fresh=True)
     experiment.train()
     (stage,) = (s for name, s in experiment.results.stages.items() if name == "trained")
     return {

@@ -99,8 +99,6 @@ def read(path: str | Path) -> Checkpoint:
         CheckpointError: missing, damaged, or not one of ours; the message names the file.
     """
     path = Path(path)
-    if not (path / STATE).is_file():
-        raise CheckpointError(f"{path}: no checkpoint here ({STATE} is missing)")
     state = _state(path / STATE)
     sums = state["files"]
     arrays = {name: _load(path / name, sum_) for name, sum_ in sums.items()}
@@ -114,8 +112,6 @@ def verified(path: str | Path) -> dict[str, Any]:
         CheckpointError: missing, damaged, or not one of ours; the message names the file.
     """
     path = Path(path)
-    if not (path / STATE).is_file():
-        raise CheckpointError(f"{path}: no checkpoint here ({STATE} is missing)")
     state = _state(path / STATE)
     for name, sum_ in state["files"].items():
         _compare(path / name, sum_)
@@ -202,6 +198,8 @@ def _described(state: Mapping[str, Any]) -> nn.Cell | None:
 
 def _state(file: Path) -> dict[str, Any]:
     """Return what a state file holds, its own sum verified and taken out."""
+    if not file.is_file():
+        raise CheckpointError(f"{file.parent}: no checkpoint here ({STATE} is missing)")
     try:
         state = read_json(file, CheckpointError)
     except CheckpointError as error:

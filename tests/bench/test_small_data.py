@@ -87,7 +87,7 @@ def test_a_row_that_diverges_is_told_and_the_others_are_measured(
 
 
 @pytest.mark.slow
-def test_a_diverged_run_starts_anew(tmp_path) -> None:
+def test_a_row_starts_anew_whatever_its_folder_holds(tmp_path) -> None:
     plan, work, output = _plan("baseline"), tmp_path / "work", tmp_path / "rows.json"
     wild = replace(plan, overrides=(*plan.overrides, "train.lr=1e30", "train.save_every_steps=1"))
     (line,) = run(wild, work, output)["diverged"]
@@ -96,7 +96,6 @@ def test_a_diverged_run_starts_anew(tmp_path) -> None:
     assert list(folder.glob("train/checkpoints/step-*"))  # other settings could not go on from it
     (row,) = run(plan, work, output)["rows"]
     assert (row["steps"], row["epochs"]) == (12, 3.0)
-    assert not (folder / "diverged.txt").exists()
 
 
 @pytest.mark.slow

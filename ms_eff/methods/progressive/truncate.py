@@ -8,7 +8,7 @@ what its factors were made from, and is refused for anything else.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -28,9 +28,20 @@ from ms_eff.methods.progressive.statistics import SavedMoments
 from ms_eff.models.shards import Shards
 from ms_eff.results import difference
 
-__all__ = ["Arrays", "Decomposed", "Whitening", "decompose", "truncated_pair"]
+__all__ = [
+    "Arrays",
+    "Cut",
+    "Decomposed",
+    "Pair",
+    "Ranks",
+    "Whitening",
+    "decompose",
+    "truncated_pair",
+]
 
 Floats = NDArray[np.float64]
+Pair = tuple[np.ndarray, np.ndarray]
+Ranks = Mapping[str, int | None]
 
 _MADE_FROM = "made_from.json"
 
@@ -117,7 +128,7 @@ class Decomposed:
         """Return what ranks 1, 2, .. lose, as a shared budget counts it."""
         return self.by.losses(np.sqrt(self.energies(name)))[:-1]
 
-    def pair(self, name: str, rank: int) -> tuple[np.ndarray, np.ndarray]:
+    def pair(self, name: str, rank: int) -> Pair:
         """Return `first` (rank, C) and `last` (S, rank) in float32."""
         found = Shards(self.file(name))
         last = np.ascontiguousarray(found.array("last")[:, :rank])
@@ -132,6 +143,28 @@ class Decomposed:
         }
         with replacing(self.file(name)) as temporary:
             save_file(arrays, temporary)
+
+
+class Cut(Mapping[str, Pair]):
+    """Factors on disk, cut to their ranks as they are asked for.
+
+    Args:
+        factors: of all matrices.
+        ranks: by matrix; those with None stay whole and have no pair here.
+    """
+
+    def __init__(self, factors: Decomposed, ranks: Ranks) -> None:
+        self.factors = factors
+        self.ranks = {name: rank for name, rank in ranks.items() if rank is not None}
+
+    def __getitem__(self, name: str) -> Pair:
+        return self.factors.pair(name, self.ranks[name])
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.ranks)
+
+    def __len__(self) -> int:
+        return len(self.ranks)
 
 
 def decompose(

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from ms_eff.methods.lowrank.plan import LowRankPlan
 from ms_eff.methods.progressive.calibration import calibrated, calibration_windows
@@ -23,7 +21,10 @@ from ms_eff.methods.progressive.members import Products, assembled
 from ms_eff.methods.progressive.settings import FamilyConfig
 from ms_eff.methods.progressive.statistics import SavedMoments
 from ms_eff.methods.progressive.truncate import (
+    Cut,
     Decomposed,
+    Pair,
+    Ranks,
     Whitening,
     decompose,
     truncated_pair,
@@ -37,26 +38,6 @@ if TYPE_CHECKING:
     from ms_eff.models.streamed import Arrays
 
 __all__ = ["Truncator"]
-
-Pair = tuple[np.ndarray, np.ndarray]
-Ranks = Mapping[str, int | None]
-
-
-class _Cut(Mapping[str, Pair]):
-    """Factors on disk, cut to their ranks as they are asked for."""
-
-    def __init__(self, factors: Decomposed, ranks: Ranks) -> None:
-        self.factors = factors
-        self.ranks = {name: rank for name, rank in ranks.items() if rank is not None}
-
-    def __getitem__(self, name: str) -> Pair:
-        return self.factors.pair(name, self.ranks[name])
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.ranks)
-
-    def __len__(self) -> int:
-        return len(self.ranks)
 
 
 class Truncator:
@@ -113,7 +94,7 @@ class Truncator:
         for again in range(1, self.wishes.passes):
             factors = self._again(factors, ranks, f"{ratio:g}-{again}")
             ranks = self._ranks(factors, ratio)
-        return self._put_together(ranks, _Cut(factors, ranks), source)
+        return self._put_together(ranks, Cut(factors, ranks), source)
 
     def forget(self, index: int) -> None:
         """Delete the factors that served the member at that place alone."""
