@@ -28,7 +28,7 @@ from ms_eff.train.interrupt import Interrupted, Stopped, lock_folder, own_signal
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["KIND", "RECIPES", "Plan", "main", "run"]
+__all__ = ["KIND", "RECIPES", "Plan", "main", "measured", "run"]
 
 KIND = Kind("small_data", ("recipe", "seed"), growing=("seeds", "recipes"))
 # airbench is what one would take instead of best; its config says what is airbench's in it
@@ -77,7 +77,7 @@ class Plan:
             ConfigError: the recipes are not all scored on the same images.
         """
         recipes = {name: self._recipe(name) for name in self.recipes}
-        splits = {recipe["data"]["test_split"] or "test" for recipe in recipes.values()}
+        splits = {recipe["data"].get("test_split", "test") for recipe in recipes.values()}
         if len(splits) > 1:
             raise ConfigError(
                 f"data.test_split: {' and '.join(sorted(splits))} in one table; give all recipes "
@@ -93,8 +93,13 @@ class Plan:
 
     def _recipe(self, name: str) -> dict[str, Any]:
         whole = self.config(name, 0, Path("runs")).to_dict()
-        recipe = {key: whole[key] for key in ("model", "data", "train", "methods")}
-        return recipe | {"data": {k: v for k, v in recipe["data"].items() if k != "root"}}
+        # what is left to its default says nothing, and later versions have more of it
+        parts: dict[str, dict[str, Any]] = {
+            key: {k: v for k, v in whole[key].items() if v is not None}
+            for key in ("model", "data", "train")
+        }
+        parts["data"].pop("root", None)
+        return parts | {"methods": whole["methods"]}
 
 
 def run(
@@ -125,7 +130,7 @@ def run(
                 folder.mkdir(parents=True, exist_ok=True)
                 config = plan.config(recipe, seed, folder)
                 try:
-                    rows.add({"recipe": recipe, "seed": seed, **_measured(config, console)})
+                    rows.add({"recipe": recipe, "seed": seed, **measured(config, console)})
                 except DivergedError as error:  # the other rows have nothing to do with it
                     diverged.append(f"{recipe} seed {seed}: {error}")
                 gc.collect()  # compiled graphs go with the cells that own them
@@ -179,8 +184,13 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _measured(config: Config, console: Console | None) -> dict[str, Any]:
-    """Train one network; return the rest of its row."""
+def measured(config: Config, console: Console | None) -> dict[str, Any]:
+    """Train one network, whatever its folder holds; return the rest of its row.
+
+    Raises:
+        DivergedError: its loss or weights stopped being finite.
+        Interrupted: SIGINT or SIGTERM came.
+    """
     from ms_eff.experiment import Experiment
 
     began = time.perf_counter()

@@ -47,7 +47,7 @@ def test_rows_are_saved_and_taken_up(tmp_path, monkeypatch) -> None:
         assert config.output.is_dir()
         return {"accuracy": 0.5}
 
-    monkeypatch.setattr(small_data, "_measured", fake)
+    monkeypatch.setattr(small_data, "measured", fake)
     work, output = tmp_path / "work", tmp_path / "rows.json"
     run(_plan("baseline"), work, output, "first")
     both = run(_plan("baseline", "sam", seeds=(0, 1)), work, output, "second")
@@ -72,7 +72,7 @@ def test_a_row_that_diverges_is_told_and_the_others_are_measured(
             raise DivergedError("training diverged at step 7: loss is nan")
         return _row(config.output.parent.name, config.seed, 0.5)
 
-    monkeypatch.setattr(small_data, "_measured", fake)
+    monkeypatch.setattr(small_data, "measured", fake)
     words = [f"--work={tmp_path / 'work'}", f"--output={tmp_path / 'rows.json'}", "--data=digits"]
     words += [f"--configs={CONFIGS}", "--rows", "baseline", "sam", "sam_gc", "--seeds", "0", "1"]
     assert main(words) == 2
