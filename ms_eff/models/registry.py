@@ -25,7 +25,7 @@ _LLAMA = (
 )
 _RESNET9 = (
     *("num_classes", "in_channels", "width", "form"),
-    *("activation", "logit_scale", "train_norm_scale", "dirac", "prep_stride"),
+    *("activation", "logit_scale", "train_norm_scale", "dirac"),
 )
 _CLIPS = ("num_classes", "in_channels", "frames", "image_size")
 _BERT = (

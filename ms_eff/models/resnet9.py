@@ -40,7 +40,6 @@ class ConvBlock(nn.Cell):
         train_norm_scale: train the normalisation's scale; otherwise it stays 1.
         dirac: start the first `in_channels` filters as identities, a channel each (airbench,
             arXiv:2404.00498).
-        stride: of the convolution.
     """
 
     def __init__(
@@ -54,10 +53,9 @@ class ConvBlock(nn.Cell):
         pool_first: bool = False,
         train_norm_scale: bool = True,
         dirac: bool = False,
-        stride: int = 1,
     ) -> None:
         super().__init__()
-        self.conv = conv2d(rng, in_channels, channels, 3, stride)
+        self.conv = conv2d(rng, in_channels, channels, 3)
         if dirac:
             self.conv.weight.set_data(_with_identities(self.conv.weight))
         self.bn = batch_norm(channels)
@@ -67,7 +65,7 @@ class ConvBlock(nn.Cell):
         self.pool_first = pool_first
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        """Map ``(N, in_channels, H, W)`` to ``(N, channels, H, W)``, H and W by stride and pool."""
+        """Map ``(N, in_channels, H, W)`` to ``(N, channels, H, W)``, or half of H and W."""
         x = self.conv(x)
         if self.pool is not None and self.pool_first:
             x = self.pool(x)
@@ -102,12 +100,10 @@ class ResNet9(nn.Cell):
         logit_scale: constant that the logits are multiplied by; None as the form has it.
         train_norm_scale: whether normalisations train their scale; None as the form has it.
         dirac: start the convolutions after the first as partial identities (arXiv:2404.00498).
-        prep_stride: stride of the first convolution; 2 takes a quarter of the work, so that twice
-            the width costs as much (ours).
         seed: of the initial weights.
 
     Raises:
-        ConfigError: for another form or activation, a size or stride below 1, a scale not above 0.
+        ConfigError: for another form or activation, a size below 1, a scale not above 0.
     """
 
     def __init__(
@@ -121,7 +117,6 @@ class ResNet9(nn.Cell):
         logit_scale: float | None = None,
         train_norm_scale: bool | None = None,
         dirac: bool = False,
-        prep_stride: int = 1,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -133,13 +128,12 @@ class ResNet9(nn.Cell):
             "train_norm_scale": train_norm_scale,
         }
         chosen = _FORMS[form] | {key: value for key, value in given.items() if value is not None}
-        sizes = {"num_classes": num_classes, "in_channels": in_channels, "width": width}
-        _check(chosen, **sizes, prep_stride=prep_stride)
+        _check(chosen, num_classes=num_classes, in_channels=in_channels, width=width)
         self.logit_scale = chosen.pop("logit_scale")
         rng = np.random.default_rng(seed)
         block = {**chosen, "pool_first": form == "competition"}
         one, two, four, eight = (width * times for times in (1, 2, 4, 8))
-        self.prep = ConvBlock(rng, in_channels, one, stride=prep_stride, **block)
+        self.prep = ConvBlock(rng, in_channels, one, **block)
         block["dirac"] = dirac
         self.layer1 = ConvBlock(rng, one, two, pool=True, **block)
         self.residual1 = _Residual(rng, two, **block)
@@ -149,10 +143,7 @@ class ResNet9(nn.Cell):
         self.fc = _classifier(rng, eight, num_classes)
 
     def construct(self, x: ms.Tensor) -> ms.Tensor:
-        """Return logits ``(N, num_classes)`` of images ``(N, in_channels, H, W)``.
-
-        H and W are at least 8 times the stride.
-        """
+        """Return logits ``(N, num_classes)`` of images ``(N, in_channels, H, W)``, H, W >= 8."""
         return self.fc(self.features(x)) * self.logit_scale
 
     def features(self, x: ms.Tensor) -> ms.Tensor:

@@ -30,7 +30,6 @@ class ModelSettings(Section):
         logit_scale: ResNet-9: constant that the logits are multiplied by.
         train_norm_scale: ResNet-9: whether normalisations train their scale.
         dirac: ResNet-9: start convolutions as partial identities.
-        prep_stride: ResNet-9: stride of the first convolution.
         stem: ResNet, R3D-18: `imagenet` (7x7 stride 2, for images with a pool) or `cifar` (3x3).
         zero_init_residual: ResNet: start each block as an identity.
         image_size: ViT, networks for clips: side of the images, or [height, width]; left out, the
@@ -61,7 +60,6 @@ class ModelSettings(Section):
     logit_scale: float | None = Field(None, gt=0)
     train_norm_scale: bool | None = None
     dirac: bool | None = None
-    prep_stride: Size | None = None
     stem: Literal["imagenet", "cifar"] | None = None
     zero_init_residual: bool | None = None
     image_size: Size | tuple[Size, Size] | None = None

@@ -31,15 +31,6 @@ def test_work_is_the_published_count() -> None:
     assert macs == pytest.approx(0.38e9, rel=0.01)
 
 
-def test_a_stride_of_two_lets_twice_the_width_cost_as_much() -> None:
-    narrow, wide = (
-        models.build("resnet9", width=16),
-        models.build("resnet9", width=32, prep_stride=2),
-    )
-    work = [totals(count(network, (1, 3, 32, 32)))["macs"] for network in (narrow, wide)]
-    assert work[1] == pytest.approx(work[0], rel=0.02)
-
-
 @pytest.mark.parametrize("side", [32, 24])
 def test_other_sizes_fit_too(side) -> None:
     network = models.build("resnet9", width=4, num_classes=7)
@@ -80,7 +71,6 @@ def test_the_competition_form_is_exported(tmp_path) -> None:
         ({"form": "fast"}, "form: expected baseline or competition, got 'fast'"),
         ({"activation": "gelu"}, "activation: expected relu or celu, got 'gelu'"),
         ({"width": 0}, "width: expected at least 1, got 0"),
-        ({"prep_stride": 0}, "prep_stride: expected at least 1, got 0"),
         ({"logit_scale": 0.0}, "logit_scale: expected above 0, got 0"),
     ],
 )
