@@ -22,10 +22,13 @@ from typing import TYPE_CHECKING, Any
 from ms_eff.bench.accuracy_runs import call
 from ms_eff.bench.rows import Kind, Rows
 from ms_eff.bench.small_data import Plan, measured
+from ms_eff.errors import ConfigError
 from ms_eff.train.interrupt import own_signals
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from ms_eff.config import Config
 
 __all__ = ["KIND", "main", "markdown", "run"]
 
@@ -65,12 +68,13 @@ def run(
     changed = {
         " ".join(words): replace(plan, overrides=(*plan.overrides, *words)) for words in changes
     }
-    for one in changed.values():  # all of them, before the first is trained
-        one.config(recipe, seed, work)
+    as_it_is = plan.config(recipe, seed, work)
+    for name, one in changed.items():  # all of them, before the first is trained
+        _check_comparable(one.config(recipe, seed, work), as_it_is, name)
     rows = Rows(output, KIND, plan.settings(), command)
     for name, one in changed.items():
         if rows.find(changes=name) is None:
-            folder = work / recipe / f"{len(rows.rows)}"
+            folder = work / f"{len(rows.rows)}"
             folder.mkdir(parents=True, exist_ok=True)
             rows.add({"changes": name, **measured(one.config(recipe, seed, folder), console)})
             gc.collect()  # compiled graphs go with the cells that own them
@@ -105,6 +109,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(markdown(run(plan, options.change, work, output, command, console)["rows"]))
 
     return call("small_data_choices", command, work, job)
+
+
+def _check_comparable(config: Config, as_it_is: Config, changes: str) -> None:
+    """Refuse changes after which a row would not stand beside the others."""
+    same = {
+        "data.test_split": (config.data.test_split, as_it_is.data.test_split),
+        "data.train_limit": (config.data.train_limit, as_it_is.data.train_limit),
+        "train.time_budget": (config.train.time_budget, as_it_is.train.time_budget),
+    }
+    for key, (found, wanted) in same.items():
+        if found != wanted:
+            raise ConfigError(
+                f"--change {changes}: {key} has to be the same for all rows ({wanted}), and would "
+                f"be {found}; leave it out, or give --seconds"
+            )
 
 
 def _parser() -> argparse.ArgumentParser:

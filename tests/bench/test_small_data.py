@@ -109,6 +109,12 @@ def test_a_real_row_says_what_was_trained(tmp_path, recipe) -> None:
     assert row["seconds"] < 60
 
 
+def test_settings_that_nobody_gave_tell_no_file_from_another() -> None:
+    recipe = _plan("baseline").settings()["recipes"]["baseline"]
+    assert recipe["model"] == {"name": "resnet9", "form": "baseline", "width": 2}
+    assert None not in {**recipe["data"], **recipe["train"]}.values()
+
+
 def test_a_wrong_recipe_or_setting_is_a_user_s_mistake(tmp_path, capsys) -> None:
     shared = [f"--work={tmp_path / 'work'}", f"--output={tmp_path / 'rows.json'}"]
     shared += ["--data=digits", f"--configs={CONFIGS}"]

@@ -9,6 +9,7 @@ import pytest
 from ms_eff.bench import small_data_choices
 from ms_eff.bench.rows import read_rows
 from ms_eff.bench.small_data_choices import KIND, main
+from ms_eff.errors import DivergedError
 
 CONFIGS = Path(__file__).parents[2] / "configs" / "small_data"
 
@@ -57,3 +58,38 @@ def test_a_wrong_change_is_told_before_anything_is_trained(tmp_path, trained, ca
     assert main(_words(tmp_path, "")) == 0
     assert main([*_words(tmp_path, ""), "--seconds", "20"]) == 2
     assert "made with other settings" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change", ["data.test_split=null", "data.train_limit=100", "train.time_budget=1200s"]
+)
+def test_a_change_that_would_spoil_the_comparison_is_refused(
+    tmp_path, trained, capsys, change
+) -> None:
+    assert main(_words(tmp_path, "", change)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"--change {change}: {change.split('=')[0]} has to be the same for all rows" in line
+    assert trained == []
+
+
+def test_a_row_that_diverges_ends_in_a_line_and_leaves_the_others(
+    tmp_path, trained, monkeypatch, capsys
+) -> None:
+    assert main(_words(tmp_path, "")) == 0
+
+    def diverging(config, console):
+        raise DivergedError("training diverged at step 7: loss is nan")
+
+    monkeypatch.setattr(small_data_choices, "measured", diverging)
+    assert main(_words(tmp_path, "", "train.lr=9")) == 2
+    assert "small_data_choices: training diverged at step 7" in capsys.readouterr().err
+    assert len(read_rows(tmp_path / "rows.json", KIND)["rows"]) == 1
+
+
+@pytest.mark.slow
+def test_a_real_change_is_trained(tmp_path) -> None:
+    small = "model.width=2 data.batch_size=32 train.epochs=1"
+    assert main([*_words(tmp_path, small), "--seconds", "100"]) == 0
+    (row,) = read_rows(tmp_path / "rows.json", KIND)["rows"]
+    assert (row["changes"], row["train_images"], row["steps"]) == (small, 1000, 31)
+    assert 0 < row["test_images"] < 1000  # of the digits that are left
