@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any
 
 from cross_check.bundle import Bundle, BundleError, Record, read, replacing, write
 from cross_check.cases import CASES, Case
-from cross_check.recipes import RECIPES, Recipe
+from cross_check.recipe import Recipe
+from cross_check.recipes import RECIPES
 
 if TYPE_CHECKING:
     from cross_check.compare import Row

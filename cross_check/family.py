@@ -16,7 +16,7 @@ from rich.console import Console
 
 from cross_check.bundle import Record
 from cross_check.modes import in_mode
-from cross_check.recipes import Recipe
+from cross_check.recipe import Recipe
 from cross_check.watched import Arrays, liven, snapshot
 from ms_eff import models
 from ms_eff.methods.progressive import family

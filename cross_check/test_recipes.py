@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from cross_check.bundle import Record
-from cross_check.recipes import RECIPES, TRAIN, Recipe
+from cross_check.recipe import TRAIN, Recipe
+from cross_check.recipes import RECIPES
 from ms_eff.methods.registry import METHODS, settings_class
 from ms_eff.section import Section
 from ms_eff.train.settings import TrainSettings

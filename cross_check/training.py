@@ -17,7 +17,7 @@ from cross_check import family, probes
 from cross_check.bundle import Record
 from cross_check.hosts import HOSTS, Host, renamed
 from cross_check.modes import in_mode
-from cross_check.recipes import TEACHER, TRAIN, Recipe
+from cross_check.recipe import TEACHER, TRAIN, Recipe
 from cross_check.watched import Arrays, WatchedFeed, WatchedTrainer, liven, snapshot
 from ms_eff.data.settings import DataSettings
 from ms_eff.methods.base import Method, ModelContext

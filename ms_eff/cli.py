@@ -6,8 +6,6 @@ import os
 import shlex
 import sys
 import traceback
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -16,20 +14,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from ms_eff import runtime
+from ms_eff.cli_run import load, locked, opened
 from ms_eff.cli_tools import clean, command_line, console, doctor, tokenizer
 from ms_eff.errors import ConfigError, UserError, VerificationError, first_line, system_refusal
-from ms_eff.train.interrupt import (
-    Interrupted,
-    Stopped,
-    lock_folder,
-    own_signals,
-    raising_stop,
-)
+from ms_eff.train.interrupt import Interrupted, Stopped, own_signals
 
 if TYPE_CHECKING:
-    from ms_eff.config import Config
-    from ms_eff.experiment import Experiment
-    from ms_eff.methods.progressive.settings import FamilyConfig
     from ms_eff.report.parts import Part
 
 __all__ = ["app", "main"]
@@ -69,7 +59,7 @@ def train(
 
     Example: ms-eff train configs/lowrank/demo_digits.yaml train.epochs=2 output=runs/try
     """
-    with _experiment(config, overrides, device, fresh) as experiment:
+    with opened(config, overrides, device, fresh) as experiment:
         experiment.train()
 
 
@@ -90,9 +80,9 @@ def compress(
     from ms_eff.config import Config
     from ms_eff.report.terminal import family_table, layer_table
 
-    found = _load(config, overrides, device)
+    found = load(config, overrides, device)
     if not isinstance(found, Config):
-        with _locked(found.output):
+        with locked(found.output):
             runtime.prepare(found.device)
             from ms_eff.methods.progressive.family import Family
 
@@ -102,7 +92,7 @@ def compress(
                 console().print(family_table(rows))
                 _drawn(found.output)
         return
-    with _experiment(config, overrides, device, fresh) as experiment:
+    with opened(config, overrides, device, fresh) as experiment:
         results = experiment.compress()
         for name, report in results.methods.items():
             console().print(layer_table(name, report))
@@ -121,7 +111,7 @@ def evaluate(
 
     Example: ms-eff eval configs/lowrank/demo_digits.yaml --checkpoint runs/demo/models/dense
     """
-    with _experiment(config, overrides, device) as experiment:
+    with opened(config, overrides, device) as experiment:
         for name, score in experiment.evaluate(checkpoint).items():
             found = score.measures()
             console().print(
@@ -151,10 +141,10 @@ def bench(
             raise ConfigError(
                 "bench ranks: a config is missing; call `ms-eff bench ranks CONFIG [KEY=VALUE]...`"
             )
-        with _experiment(Path(overrides[0]), overrides[1:], device) as experiment:
+        with opened(Path(overrides[0]), overrides[1:], device) as experiment:
             console().print(ranks_run(experiment), highlight=False, soft_wrap=True)
         return
-    with _experiment(config, overrides, device) as experiment:
+    with opened(config, overrides, device) as experiment:
         console().print(bench_run(experiment))
 
 
@@ -176,7 +166,7 @@ def export(
     """
     from ms_eff.measure import export_run
 
-    with _experiment(config, overrides, device) as experiment:
+    with opened(config, overrides, device) as experiment:
         for line in export_run(experiment, stage, aipp):
             console().print(line, highlight=False, soft_wrap=True)
 
@@ -195,7 +185,7 @@ def report(config: ConfigPath, overrides: Overrides = None) -> None:
     from ms_eff.report.clips import clip_parts
     from ms_eff.results import read_results
 
-    settings = _load(config, overrides, None)
+    settings = load(config, overrides, None)
     if not isinstance(settings, Config):
         from ms_eff.report.language_family import read_family
         from ms_eff.report.terminal import family_table
@@ -245,48 +235,12 @@ def _pictures(config: Path, overrides: list[str] | None) -> list[Part]:
     from ms_eff.report.parts import Part
 
     try:
-        with _experiment(config, overrides, None) as experiment:
+        with opened(config, overrides, None) as experiment:
             from ms_eff.measure import pictures_run
 
             return pictures_run(experiment)
     except UserError as error:
         return [Part("Patches that were kept", f"No pictures: {' '.join(str(error).split())}")]
-
-
-@contextmanager
-def _experiment(
-    path: Path, overrides: list[str] | None, device: str | None, fresh: bool = False
-) -> Iterator[Experiment]:
-    """An experiment that holds its output folder's lock for as long as the block runs."""
-    config = _plain(_load(path, overrides, device), path)
-    with _locked(config.output):
-        runtime.prepare(config.device)  # before MindSpore is imported and counts the cores
-        from ms_eff.experiment import Experiment
-
-        yield Experiment(config, command_line(), fresh=fresh)
-
-
-@contextmanager
-def _locked(output: Path) -> Iterator[None]:
-    """Hold an output folder; signals raise `Stopped` meanwhile."""
-    # msrun starts several processes on one folder: each rank, and the scheduler, has its own lock
-    rank = os.environ.get("RANK_ID", "0")
-    who = "-scheduler" if os.environ.get("MS_ROLE") == "MS_SCHED" else f"-{rank}"
-    with lock_folder(output, ".lock" if who == "-0" else f".lock{who}"), raising_stop():
-        yield
-
-
-def _load(path: Path, overrides: list[str] | None, device: str | None) -> Config | FamilyConfig:
-    from ms_eff.config import load_any
-
-    extra = [f"device.target={device}"] if device else []
-    return load_any(path, [*(overrides or []), *extra])
-
-
-def _plain(config: Config | FamilyConfig, path: Path) -> Config:
-    from ms_eff.config import plain
-
-    return plain(config, path)
 
 
 def _again() -> str:

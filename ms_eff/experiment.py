@@ -180,7 +180,8 @@ class Experiment:
             if method.report is not None:
                 self.results.methods[method.name] = method.report
         if description["plans"]:
-            self._keep(self._stage_name(), model, description, [])
+            # an untrained network's score says nothing, and its seconds are a time budget's
+            self._keep(self._stage_name(), model, description, [] if trained else None)
         return model
 
     def _context(self, trained: bool) -> ModelContext:
@@ -234,22 +235,21 @@ class Experiment:
         ).fit()
 
     def _keep(
-        self, stage: str, model: nn.Cell, description: dict[str, Any], rows: list[dict[str, Any]]
+        self, stage: str, model: nn.Cell, description: dict[str, Any], rows: list[Any] | None
     ) -> None:
-        """Save a stage's model and what it scores; the model is written last, as the mark of it."""
-        measures = self._last_measures(rows) or _all_of(self._score(model))
+        """Save a stage's model and its score, none if `rows` is None; the model last, as a mark."""
+        measures = {} if rows is None else self._measures(model, rows)
         total = counts.totals(counts.count(model, (1, *self.input_shape)))
         self.results.stages[stage] = {
             **measures,
-            **self._damaged(rows, measures["samples"]),
             "params": total["params"],
             "macs": total["macs"],
-            "curve": rows,
+            "curve": rows or [],
             "environment": self.results.environment,
         }
         self.console.print(
-            f"[bold]{stage}[/]: {self.task.told(measures)} · {total['params']:,} parameters "
-            f"· {total['macs'] / 1e6:.1f} M MACs"
+            f"[bold]{stage}[/]: {self.task.told(measures) + ' · ' if measures else ''}"
+            f"{total['params']:,} parameters · {total['macs'] / 1e6:.1f} M MACs"
         )
         self.output.sign()
         if self.worker.rank == 0:
@@ -265,12 +265,15 @@ class Experiment:
         train = max(now, *(row.get("damaged", 0) for row in rows), 0)
         return {"damaged": {"train": train, "test": len(self.data.test) - samples}}
 
-    def _last_measures(self, rows: list[dict[str, Any]]) -> dict[str, Any] | None:
-        """Return what training itself found at its end, so that nothing is evaluated twice."""
+    def _measures(self, model: nn.Cell, rows: list[dict[str, Any]]) -> dict[str, Any]:
+        """Return what training itself found at its end, or else what the model scores now."""
         keys = (self.task.metric, "loss", "samples")
-        if not rows or any(key not in rows[-1] for key in keys):
-            return None
-        return {key: rows[-1][key] for key in keys}
+        if rows and all(key in rows[-1] for key in keys):
+            found = {key: rows[-1][key] for key in keys}
+        else:
+            score = self._score(model)
+            found = {**score.measures(), "samples": score.samples}
+        return found | self._damaged(rows, found["samples"])
 
     def _score(self, model: nn.Cell) -> Scored:
         return self.task.evaluate(model, self.feed.test(), self.config.train.mirror_test)
@@ -293,7 +296,3 @@ class Experiment:
 
     def _changed_stage(self) -> str | None:
         return next((m.stage for m in self.methods if self._has(m.stage)), None)
-
-
-def _all_of(score: Scored) -> dict[str, Any]:
-    return {**score.measures(), "samples": score.samples}

@@ -123,3 +123,18 @@ def test_what_is_done_to_a_new_network_is_of_the_time_budget(tmp_path):
         experiment.train()
     saved = checkpoint.read(tmp_path / "train" / "checkpoints" / "step-00000000")
     assert 0.4 <= saved.state["seconds"] < 5  # the evaluation is not in it yet
+
+
+@pytest.mark.gate
+def test_a_network_is_scored_once_it_has_been_trained(tmp_path):
+    config = Config(
+        output=tmp_path,
+        model={"name": "resnet9", "width": 2},
+        data={"name": "digits", "train_limit": 16, "test_limit": 10, "batch_size": 8},
+        train={"epochs": 1},
+        methods=[{"patch_whitening": {}}],
+    )
+    stages = Experiment(config, "test", Console(quiet=True)).train().stages
+    assert "accuracy" not in stages["whitened"]
+    assert stages["whitened"]["params"] == stages["trained"]["params"]
+    assert stages["trained"]["samples"] == 10

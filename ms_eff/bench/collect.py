@@ -40,7 +40,8 @@ def collect(runs: Sequence[Path]) -> dict[str, Any]:
         "seeds": [results["config"]["seed"] for results in found],
         "stages": {
             stage: _stage([results["stages"][stage] for results in found])
-            for stage in found[0]["stages"]
+            for stage, first in found[0]["stages"].items()
+            if "accuracy" in first  # an untrained network has none
         },
     }
 

@@ -17,11 +17,9 @@ from mindspore.common.initializer import initializer
 
 from ms_eff.errors import ConfigError
 from ms_eff.models.llama_shape import LlamaShape
+from ms_eff.models.masks import HIDDEN
 
-__all__ = ["Block", "Llama", "RMSNorm", "causal_mask", "llama", "rope_tables"]
-
-# added to scores of positions that may not be seen; finite, so that float16 stays sound too
-_HIDDEN = -6e4
+__all__ = ["Block", "Llama", "RMSNorm", "llama", "rope_tables"]
 
 # a block's keys and values, each (B, kv_heads, N, head_dim)
 KeysValues = tuple[Tensor, Tensor]
@@ -64,15 +62,6 @@ def rope_tables(shape: LlamaShape, length: int) -> tuple[np.ndarray, np.ndarray]
     angles = np.arange(length)[:, None] * shape.rope_base**-pairs
     angles = np.concatenate([angles, angles], axis=1)
     return np.cos(angles).astype(np.float32), np.sin(angles).astype(np.float32)
-
-
-def causal_mask(length: int) -> np.ndarray:
-    """Return what is added to scores (N, N) so that no position sees a later one.
-
-    >>> (causal_mask(2) < 0).tolist()
-    [[False, True], [False, False]]
-    """
-    return np.triu(np.full((length, length), _HIDDEN, np.float32), 1)
 
 
 class RMSNorm(nn.Cell):
@@ -277,7 +266,7 @@ class Llama(nn.Cell):
             ops.gather(self.cosines, position.reshape(1), 0),
             ops.gather(self.sines, position.reshape(1), 0),
         )
-        mask = (places > position).astype(ms.float32).reshape(1, -1) * _HIDDEN
+        mask = (places > position).astype(ms.float32).reshape(1, -1) * HIDDEN
         here = (places == position).reshape(1, 1, -1, 1)
         x = self.model.embed_tokens(ids)
         longer: tuple[KeysValues, ...] = ()
@@ -290,7 +279,7 @@ class Llama(nn.Cell):
         """Return cosines, sines and the causal mask (N, N) of that many positions."""
         places = self.positions[:length]
         later = places.reshape(1, -1) > places.reshape(-1, 1)
-        return self.cosines[:length], self.sines[:length], later.astype(ms.float32) * _HIDDEN
+        return self.cosines[:length], self.sines[:length], later.astype(ms.float32) * HIDDEN
 
     def _logits(self, x: Tensor) -> Tensor:
         x = self.model.norm(x)

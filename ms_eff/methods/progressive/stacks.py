@@ -12,9 +12,9 @@ from mindspore import Tensor, nn, ops
 from ms_eff.methods.lowrank.graph_moments import Stack
 from ms_eff.models.gpt2 import GPT2Block
 from ms_eff.models.gpt2_shape import GPT2Shape
-from ms_eff.models.llama import Block, RMSNorm, causal_mask, rope_tables
+from ms_eff.models.llama import Block, RMSNorm, rope_tables
 from ms_eff.models.llama_shape import LlamaShape
-from ms_eff.models.masks import causal_mask as scores_mask
+from ms_eff.models.masks import causal_mask
 
 if TYPE_CHECKING:
     from ms_eff.methods.progressive.compressed import Model
@@ -63,7 +63,7 @@ class _PlacedLlama(nn.Cell):
         super().__init__()
         self.block = Block(shape)
         self.cosines, self.sines = map(Tensor, rope_tables(shape, length))
-        self.mask = Tensor(causal_mask(length))
+        self.mask = causal_mask(length)
 
     def construct(self, x: Tensor) -> Tensor:
         """Map (B, N, dim) to the same."""
@@ -76,7 +76,7 @@ class _PlacedGPT2(nn.Cell):
     def __init__(self, shape: GPT2Shape, length: int) -> None:
         super().__init__()
         self.block = GPT2Block(np.random.default_rng(0), shape, None)
-        self.mask = scores_mask(length)
+        self.mask = causal_mask(length)
 
     def construct(self, x: Tensor) -> Tensor:
         """Map (B, N, dim) to the same."""

@@ -13,12 +13,13 @@ from mindspore import nn
 
 from ms_eff.errors import ConfigError, PlanError, nearest
 from ms_eff.methods.replace import replaced
-from ms_eff.methods.spatiotemporal.cells import FiveD, build
+from ms_eff.methods.spatiotemporal.cells import FiveD
 from ms_eff.methods.spatiotemporal.core import ALIGNABLE, VARIANTS, ConvShape
 from ms_eff.methods.spatiotemporal.norms import in_sequences, norms_behind
 from ms_eff.methods.spatiotemporal.plan import ConvReport, SpatiotemporalPlan
 from ms_eff.methods.spatiotemporal.tracing import Seen, trace
 from ms_eff.methods.spatiotemporal.transfer import take_over, widened_inputs
+from ms_eff.methods.spatiotemporal.variants import build
 from ms_eff.models.clips import ClipLayout
 
 __all__ = ["apply_spatiotemporal", "rebuild"]

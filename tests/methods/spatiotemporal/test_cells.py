@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from mindspore import nn, ops
 
-from ms_eff.methods.spatiotemporal.cells import TwoBranch, build
+from ms_eff.methods.spatiotemporal.cells import TwoBranch
 from ms_eff.methods.spatiotemporal.core import VARIANTS, ConvShape, macs, weights
 from ms_eff.methods.spatiotemporal.transfer import take_over
+from ms_eff.methods.spatiotemporal.variants import build
 from tests.tolerances import FP32, LAYER
 
 FOUR_D = [variant for variant in VARIANTS if variant != "conv3d"]
