@@ -41,7 +41,8 @@ def main(folder: Path) -> None:
 
     results = Experiment(config, "examples/composed_methods.py").train()
     for stage, found in results.stages.items():
-        print(f"{stage}: accuracy {found['accuracy']:.3f}, {found['params']:,} parameters")
+        score = f"accuracy {found['accuracy']:.3f}, " if "accuracy" in found else ""
+        print(f"{stage}: {score}{found['params']:,} parameters")
     chosen = results.methods["swiftlearn"]
     print(f"samples trained on: {chosen['samples_trained']} of {30 * 640}")
 

@@ -26,7 +26,8 @@ def collect(runs: Sequence[Path]) -> dict[str, Any]:
     """Return one record of all runs: settings, environments, each stage's figures by seed.
 
     Raises:
-        ConfigError: a run differs from the first in more than seed and folder.
+        ConfigError: a run differs from the first in more than seed and folder, or is not judged by
+            accuracy.
     """
     found = [read_results(run / "results.json") for run in runs]
     settings = [_settings(results["config"]) for results in found]
@@ -38,11 +39,7 @@ def collect(runs: Sequence[Path]) -> dict[str, Any]:
         "config": settings[0],
         "environments": [results["environment"] for results in found],
         "seeds": [results["config"]["seed"] for results in found],
-        "stages": {
-            stage: _stage([results["stages"][stage] for results in found])
-            for stage, first in found[0]["stages"].items()
-            if "accuracy" in first  # an untrained network has none
-        },
+        "stages": {stage: _stage(rows) for stage, rows in _scored(found).items()},
     }
 
 
@@ -51,6 +48,22 @@ def _settings(config: Any) -> Any:
         places = _OWN | _PLACES
         return {key: _settings(value) for key, value in config.items() if key not in places}
     return config
+
+
+def _scored(found: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return each stage's figures in every run; untrained networks have no score and are left out.
+
+    >>> _scored([{"stages": {"whitened": {}, "trained": {"loss": 1.0, "accuracy": 0.5}}}])
+    {'trained': [{'loss': 1.0, 'accuracy': 0.5}]}
+    """
+    stages = {
+        stage: [results["stages"].get(stage, {}) for results in found]
+        for stage in found[0]["stages"]
+    }
+    stages = {stage: rows for stage, rows in stages.items() if all("loss" in row for row in rows)}
+    if any("accuracy" not in row for rows in stages.values() for row in rows):
+        raise ConfigError("a record is of runs that are judged by accuracy; these are not")
+    return stages
 
 
 def _stage(rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -102,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(words)
     command = shlex.join(["python", "-m", _MODULE, *words])
     plan = Plan((options.recipe,), (options.seed,), options.seconds, options.data, options.configs)
-    output = options.output or Path(f"results/small_data_choices_{options.recipe}.json")
+    output = options.output or Path(f"runs/small_data_choices/{options.recipe}.json")
     work = options.work or Path(f"runs/small_data_choices/{options.recipe}")
 
     def job(console: Console) -> None:
@@ -142,7 +142,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=600.0, help="of training, each row; default: 600")
     add("--seed", type=int, default=0)
     add("--configs", type=Path, default=Plan.configs, help="folder of the recipes")
-    add("--output", type=Path, help="default: results/small_data_choices_RECIPE.json")
+    add("--output", type=Path, help="default: runs/small_data_choices/RECIPE.json")
     add("--work", type=Path, help="default: runs/small_data_choices/RECIPE")
     return parser
 

@@ -109,7 +109,7 @@ class Attention(nn.Cell):
         self.weigh = ops.BatchMatMul()
 
     def construct(self, x: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor) -> Tensor:
-        """Map (B, N, dim) to the same; `mask` (N, N) is added to the scores."""
+        """Map (B, N, dim) to the same; `mask`, broadcast to (B, heads, N, N), adds to scores."""
         k, v = self.keys_values(x, cosines, sines)
         return self.attend(x, cosines, sines, mask, k, v)
 
@@ -121,7 +121,7 @@ class Attention(nn.Cell):
     def attend(
         self, x: Tensor, cosines: Tensor, sines: Tensor, mask: Tensor, k: Tensor, v: Tensor
     ) -> Tensor:
-        """Attend from (B, N, dim) to keys and values of M positions; `mask` is (N, M)."""
+        """Attend from (B, N, dim) to keys and values of M positions; `mask` as in `construct`."""
         b, n, m = x.shape[0], x.shape[1], k.shape[2]
         groups = self.heads // self.kv_heads
         q = self._rotate(self._split(self.q_proj(x), self.heads), cosines, sines)

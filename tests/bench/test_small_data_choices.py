@@ -38,7 +38,7 @@ def test_each_change_is_scored_on_held_out_images_once(tmp_path, trained, capsys
     assert main(_words(tmp_path, "", "model.width=24 train.lr=0.3")) == 0
     assert main(_words(tmp_path, "model.width=24 train.lr=0.3", "model.width=32")) == 0
     assert [c.model.width for c in trained] == [16, 24, 32]
-    assert [c.train.lr for c in trained] == [0.5, 0.3, 0.5]
+    assert [c.train.lr for c in trained] == [0.25, 0.3, 0.25]
     assert {c.data.test_split for c in trained} == {"held_out"}
     assert len({c.output for c in trained}) == 3
     table = [line for line in capsys.readouterr().out.splitlines() if line.startswith("| `")]

@@ -73,7 +73,8 @@ def find_teacher(path: str | Path) -> Path:
         return path
     stages = read_results(path / "results.json")["stages"] if _is_run(path) else {}
     for stage in reversed(stages):
-        if (path / "models" / stage / checkpoint.STATE).is_file():
+        scored = "loss" in stages[stage]  # an untrained network is not
+        if scored and (path / "models" / stage / checkpoint.STATE).is_file():
             return path / "models" / stage
     raise CheckpointError(
         f"{_KEY}.teacher = {path}: no network here; give the folder of a checkpoint, or the output "

@@ -31,9 +31,9 @@ def test_a_teacher_infers_whatever_is_around_it():
 
 
 def test_a_run_gives_its_last_network_and_a_checkpoint_itself(tmp_path):
-    for stage in ("dense", "fine-tuned"):
+    for stage in ("dense", "fine-tuned", "untrained"):
         saved(tmp_path / "run" / "models" / stage, "vit")
-    stages = {"dense": {}, "fine-tuned": {}, "gone": {}}
+    stages = {stage: {"loss": 1.0} for stage in ("dense", "fine-tuned", "gone")} | {"untrained": {}}
     (tmp_path / "run" / "results.json").write_text(json.dumps({"stages": stages}))
     last = tmp_path / "run" / "models" / "fine-tuned"
     assert find_teacher(tmp_path / "run") == last
