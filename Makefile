@@ -23,7 +23,8 @@ WIKITEXT ?= data/wikitext-2
 # what its blocks are trained on between two steps, and what is timed beside it
 RECOVERY := configs/progressive/smollm2_135m_recovery_cpu.yaml
 RECOVERY_TEXT ?= $(WIKITEXT)/valid.txt,$(TEXT)/presidential_addresses.txt
-MEMBERS ?= $(wildcard runs/smollm2_135m/members/*)
+# a folder that `ms-eff compress` has made; make bench-language-speed FAMILY=PATH
+FAMILY ?= runs/smollm2_135m
 CRITERIA := configs/lowrank/resnet18_cifar10_cpu.yaml
 
 .PHONY: demo test test-gate test-all coverage nightly lite lite-check cross-check bench bench-lowrank \
@@ -132,9 +133,12 @@ bench-progressive-recovery: .venv/.ready-dev
 		'calibration.files=[$(WIKITEXT)/valid.txt]' 'evaluation.files=[$(WIKITEXT)/test.txt]' \
 		'recovery.files=[$(RECOVERY_TEXT)]'
 
-# on a machine with nothing else to do: tokens a second of PARENT and MEMBERS="FOLDER FOLDER"
+# on a machine with nothing else to do: tokens a second of PARENT and of the family's members, and one
+# table of all that is known of them
 bench-language-speed: .venv/.ready-dev
-	$(BIN)/python -m ms_eff.bench.language_speed $(PARENT) $(MEMBERS)
+	$(BIN)/python -m ms_eff.bench.language_speed $(PARENT) $(wildcard $(FAMILY)/members/*) \
+		--output $(FAMILY)/speed.json
+	$(BIN)/python -m ms_eff.report.family_record $(FAMILY) results/language_family.json
 
 # likewise, 8 GB of memory: a 7B model's matrices, a row at a time
 bench-decompose-llm: .venv/.ready

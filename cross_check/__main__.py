@@ -5,7 +5,8 @@
     python -m cross_check replay FILE.npz [--device cuda]
 
 `record` needs MindSpore and ms_eff. `replay` needs torch, transformers for its twins, and of this
-project this folder alone. Exit code: 0 all within tolerance, 1 some not, 2 could not be done.
+project this folder alone. What one side cannot compute is named and left out. Exit code: 0 all
+within tolerance, 1 some not or left out, 2 could not be done.
 """
 
 from __future__ import annotations
@@ -71,16 +72,21 @@ def _parser() -> argparse.ArgumentParser:
 def _run(given: argparse.Namespace) -> int:
     import torch  # noqa: F401  (say that it is missing before MindSpore starts to compile)
 
-    return _check(_bundle(given), given.results, "cpu")
+    bundle, skipped = _bundle(given)
+    return _check(bundle, given.results, "cpu", skipped)
 
 
 def _record(given: argparse.Namespace) -> int:
     if not given.bundle.parent.is_dir():  # say so before computing
         raise BundleError(f"{given.bundle}: cannot be written: no folder {given.bundle.parent}")
-    bundle = _bundle(given)
+    bundle, skipped = _bundle(given)
+    if not bundle.records:
+        raise BundleError("; ".join(skipped))
     write(given.bundle, bundle)
+    for line in skipped:
+        print(f"skipped: {line}")
     print(f"{given.bundle}: {len(bundle.records)} records of {_line(bundle.origin)}")
-    return 0
+    return 1 if skipped else 0
 
 
 def _replay(given: argparse.Namespace) -> int:
@@ -95,8 +101,8 @@ def _replay(given: argparse.Namespace) -> int:
     return _check(Bundle(bundle.origin, chosen), given.results, given.device)
 
 
-def _bundle(given: argparse.Namespace) -> Bundle:
-    """Compute the chosen cases with MindSpore."""
+def _bundle(given: argparse.Namespace) -> tuple[Bundle, list[str]]:
+    """Compute the chosen cases with MindSpore; say which could not be computed in their type."""
     from ms_eff.errors import SetupError
     from ms_eff.runtime import DeviceSettings, setup
 
@@ -112,11 +118,14 @@ def _bundle(given: argparse.Namespace) -> Bundle:
         raise BundleError(str(error)) from error
     from cross_check.record import origin
 
-    records = [*_records(cases, given.mode, given.dtype), *_trained(recipes, given.mode)]
-    return Bundle(origin(), records)
+    skipped: list[str] = []
+    records = [*_records(cases, given.mode, given.dtype, skipped), *_trained(recipes, given.mode)]
+    return Bundle(origin(), records), skipped
 
 
-def _records(cases: list[Case], mode: str | None, dtype: str | None) -> Iterator[Record]:
+def _records(
+    cases: list[Case], mode: str | None, dtype: str | None, skipped: list[str]
+) -> Iterator[Record]:
     from cross_check.record import run
 
     for case in cases:
@@ -125,13 +134,13 @@ def _records(cases: list[Case], mode: str | None, dtype: str | None) -> Iterator
                 print(f"{case.name}: {each_dtype}, {each_mode}", file=sys.stderr)
                 try:
                     yield from run(case, each_mode, each_dtype)
-                except (TypeError, RuntimeError) as error:
+                except (TypeError, ValueError, RuntimeError) as error:
                     if each_dtype == "float32":
                         raise
-                    raise BundleError(
+                    skipped.append(
                         f"{case.name}: MindSpore cannot compute it in {each_dtype} on this "
                         f"device: {' '.join(str(error).split())[:200]}"
-                    ) from error
+                    )
 
 
 def _trained(recipes: list[Recipe], mode: str | None) -> Iterator[Record]:
@@ -143,31 +152,38 @@ def _trained(recipes: list[Recipe], mode: str | None) -> Iterator[Record]:
         yield run(recipe, mode or "graph")
 
 
-def _check(bundle: Bundle, results: Path | None, device: str) -> int:
+def _check(
+    bundle: Bundle, results: Path | None, device: str, unrecorded: Sequence[str] = ()
+) -> int:
     from cross_check.compare import table
     from cross_check.replay import replay, torch_origin
     from cross_check.retrain import is_recipe, retrain
 
     rows: list[Row] = []
-    skipped: list[str] = []
+    skipped = list(unrecorded)
     for record in bundle.records:
         try:
             rows += (retrain if is_recipe(record) else replay)(record, device)
         except ImportError as error:
             skipped.append(f"{record.case}, {record.twin}, {record.mode}: {error}")
+        except (KeyError, TypeError) as error:
+            raise BundleError(
+                f"{record.case}: its record does not fit the twin here ({error}); record it with "
+                "the same version of this folder"
+            ) from error
     print(table(rows))
     for line in skipped:
         print(f"skipped: {line}")
     failed = sum(not row.passed for row in rows)
     sides = {"mindspore": bundle.origin, "torch": torch_origin(device)}
-    print(f"{len(rows) - failed} of {len(rows)} within tolerance, {len(skipped)} records skipped")
+    print(f"{len(rows) - failed} of {len(rows)} within tolerance, {len(skipped)} skipped")
     print(*(f"{name}: {_line(side)}" for name, side in sides.items()), sep="\n")
     if results is not None:
         lines = [asdict(row) | {"passed": row.passed} for row in rows]
         for entry in lines:  # JSON has no infinity
             entry["difference"] = entry["difference"] if entry["difference"] < math.inf else None
         _write_results(results, {"sides": sides, "rows": lines, "skipped": skipped})
-    return 1 if failed or not rows else 0
+    return 1 if failed or skipped or not rows else 0
 
 
 def _write_results(path: Path, results: dict[str, Any]) -> None:

@@ -45,37 +45,52 @@ _PLAIN = (
 )
 
 
-def _small(name: str, twin: str, method: str, quick: bool = False, **wishes: Any) -> Recipe:
+def _small(name: str, method: str, quick: bool = False, **wishes: Any) -> Recipe:
+    loop = "meta" if method == "meta_learning" else "train"
     modes = ("graph",) if quick else ()
-    return Recipe(name, f"small_data:{twin}", methods={method: wishes}, quick=modes)
+    return Recipe(name, f"small_data:{loop}", methods={method: wishes}, quick=modes)
 
 
 _SMALL_DATA = (
-    _small("SAM", "sam", "sam", rho=0.2),
-    _small("SAM, every second step", "sam", "sam", rho=0.2, every=2),
-    _small("ASAM", "sam", "sam", quick=True, rho=1.0, adaptive=True),
-    _small("gradient centralisation, convolutions", "centralized", _GC, layers="conv"),
-    _small("gradient centralisation, all", "centralized", _GC, layers="all"),
+    _small("SAM", "sam", rho=0.2),
+    _small("SAM, every second step", "sam", rho=0.2, every=2),
+    _small("ASAM", "sam", quick=True, rho=1.0, adaptive=True),
+    _small("gradient centralisation, convolutions", _GC, layers="conv"),
+    _small("gradient centralisation, all", _GC, layers="all"),
     Recipe(
         "gradient centralisation, AdamW",
-        "small_data:centralized",
+        "small_data:train",
         methods={_GC: {"layers": "all"}},
         train=_ADAMW,
     ),
-    Recipe(
-        "gradient centralisation, ViT",
-        "small_data:centralized",
-        "vit",
-        {_GC: {"layers": "all"}},
-    ),
-    _small("patch whitening, 3x3", "whitened", "patch_whitening"),
-    _small("patch whitening, both signs", "whitened", "patch_whitening", patch=2, both_signs=True),
+    Recipe("gradient centralisation, ViT", "small_data:train", "vit", {_GC: {"layers": "all"}}),
+    _small("patch whitening, 3x3", "patch_whitening"),
+    _small("patch whitening, both signs", "patch_whitening", patch=2, both_signs=True),
     Recipe("ghost batch normalisation", "plain:train", methods={"ghost_batch_norm": {"splits": 2}}),
-    _small("meta-learning, first order", "meta", "meta_learning", inner_lr=0.2, inner_steps=2),
-    _small("meta-learning, second order", "meta", "meta_learning", **_SECOND),
-    _small("meta-learning, two inner steps", "meta", "meta_learning", **_SECOND, inner_steps=2),
-    _small("progressive freezing", "frozen", "progressive_freezing", layers=_FROZEN),
-    _small("progressive resizing", "resized", "progressive_resizing", side=6, until=0.5),
+    _small("meta-learning, first order", "meta_learning", inner_lr=0.2, inner_steps=2),
+    _small("meta-learning, second order", "meta_learning", **_SECOND),
+    _small("meta-learning, two inner steps", "meta_learning", **_SECOND, inner_steps=2),
+    _small("progressive freezing", "progressive_freezing", layers=_FROZEN),
+    _small("progressive resizing", "progressive_resizing", side=6, until=0.5),
+    # several at once, as in configs/small_data
+    Recipe(
+        "SAM with gradient centralisation",
+        "small_data:train",
+        methods={"sam": {"rho": 0.2}, _GC: {"layers": "conv"}},
+    ),
+    Recipe(
+        "whitening, freezing, resizing",
+        "small_data:train",
+        methods={
+            "patch_whitening": {"patch": 2, "both_signs": True},
+            "progressive_freezing": {"layers": _FROZEN},
+            "progressive_resizing": {"side": 6, "until": 0.5},
+        },
+        train={
+            **{"ema": 0.9, "ema_every": 3, "mirror_test": True, "label_smoothing": 0.2},
+            **{"bias_lr_ratio": 4.0, "decay_norm_and_bias": True},
+        },
+    ),
 )
 
 

@@ -138,6 +138,32 @@ def test_missing_package_of_a_twin_skips_its_record(bundle, capsys, monkeypatch)
     assert "skipped: low-rank dense" in capsys.readouterr().out
 
 
+def test_a_record_of_another_version_is_one_line(record, tmp_path, capsys) -> None:
+    odd = dataclasses.replace(record, args={**record.args, "no_such": 1})
+    write(tmp_path / "b.npz", Bundle(origin(), [odd]))
+    assert command.main(["replay", str(tmp_path / "b.npz")]) == 2
+    assert "does not fit the twin here" in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_type_that_the_device_cannot_compute_is_left_out_and_said(
+    record, tmp_path, capsys, monkeypatch
+) -> None:
+    def refuse(case, mode, dtype):
+        if dtype == "float16":
+            raise TypeError("no kernel")
+        return [record]
+
+    monkeypatch.setattr("cross_check.record.run", refuse)
+    monkeypatch.setattr(command, "RECIPES", [])
+    both = dataclasses.replace(DENSE, dtypes=("float32", "float16"))
+    monkeypatch.setattr(command, "CASES", [both])
+    path = tmp_path / "b.npz"
+    assert command.main(["record", str(path), "--mode", "pynative"]) == 1
+    said = capsys.readouterr().out
+    assert "skipped: low-rank dense: MindSpore cannot compute it in float16 on this device" in said
+    assert len(read(path).records) == 1
+
+
 def test_damaged_bundles_are_one_line(bundle) -> None:
     """Cut ends and flipped bits: an error of ours or whatever zip's checksums let through."""
     whole = np.frombuffer(bundle.read_bytes(), np.uint8)

@@ -45,7 +45,7 @@ _LEFT_OUT = {
 _UNTRAINED = {"precision": {"auto", "O3"}, "loss_scale": {"dynamic"}}
 # loops that train as the plain one does, on what a method has made or chosen
 _AS_PLAIN = {
-    *("plain:train", "progressive:train", "small_data:whitened"),
+    *("plain:train", "progressive:train"),
     *("swiftlearn:moved", "swiftlearn:random"),
 }
 # settings of a method that a loop must be told apart by
@@ -56,6 +56,15 @@ _OTHERWISE: dict[str, tuple[dict[str, Any], ...]] = {
     "gradient centralisation, all": ({"layers": "conv"},),
     "gradient centralisation, ViT": ({"layers": "conv"},),
     "patch whitening, 3x3": ({"eps": 0.011},),
+    "SAM with gradient centralisation": (
+        {"sam": {"rho": 0.21}},
+        {"gradient_centralization": {"layers": "all"}},
+    ),
+    "whitening, freezing, resizing": (
+        {"progressive_freezing": {"layers": {"conv1": 0.5}}},
+        {"progressive_resizing": {"side": 7}},
+        {"patch_whitening": {"eps": 0.011}},
+    ),
     "meta-learning, first order": ({"inner_steps": 1}, {"inner_lr": 0.21}),
     "meta-learning, second order": ({"order": "first"},),
     "progressive freezing": ({"layers": {"conv1": 0.5}},),
@@ -106,12 +115,13 @@ def test_torch_trains_alike(recipe: Recipe, mode: str) -> None:
 
 def _others(record: Record) -> Iterator[Record]:
     """Give a record to loops that do something else: nothing of the method, or not quite it."""
-    if record.twin.removeprefix("recipes.") not in _AS_PLAIN:
+    methods = [name for name in record.args["methods"] if name != "teacher"]
+    if record.twin.removeprefix("recipes.") not in _AS_PLAIN and methods != ["patch_whitening"]:
         yield dataclasses.replace(record, twin="recipes.plain:train")
     for changes in _OTHERWISE.get(record.case, ()):
         wishes = copy.deepcopy(record.args["methods"])
-        (method,) = [name for name in wishes if name != "teacher"]
-        wishes[method] |= changes
+        for name, own in changes.items() if len(methods) > 1 else [(methods[0], changes)]:
+            wishes[name] |= own
         yield dataclasses.replace(record, args={**record.args, "methods": wishes})
 
 

@@ -27,6 +27,7 @@ from ms_eff.section import Section
 __all__ = [
     "COMMAND_VARIABLE",
     "LOCAL_WORKERS_VARIABLE",
+    "PULSE_VARIABLE",
     "DeviceSettings",
     "Worker",
     "close_gradients",
@@ -39,9 +40,11 @@ __all__ = [
 ]
 
 ISA_VARIABLE = "ONEDNN_MAX_CPU_ISA"
-# set by the launcher for its workers: the call that resumes the job; how many workers a host has
+# set by the launcher for its workers: the call that resumes the job; how many workers a host has;
+# the file that a worker touches as it trains
 COMMAND_VARIABLE = "MS_EFF_COMMAND"
 LOCAL_WORKERS_VARIABLE = "MS_EFF_LOCAL_WORKERS"
+PULSE_VARIABLE = "MS_EFF_PULSE"
 
 _bound = False
 

@@ -145,7 +145,7 @@ def config_of(case: Case, output: Path, teacher: Path, **train: Any) -> Config:
         data=data,
         train={
             **{"epochs": case.epochs, "eval_every": case.epochs, "lr": 0.02},
-            **{"save_every_steps": 3, "keep": 9, **train},
+            **{"save_every_steps": 2, "keep": 9, **train},
         },
         methods=methods,
         export={"formats": ("mindir", "onnx") if case.onnx else ("mindir",)},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 import subprocess
@@ -10,6 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
+
+from ms_eff.report import terminal_table
 
 ROOT = Path(__file__).parents[1]
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("ascend_scripts/*.md"), *ROOT.glob("ms_eff/**/README.md")]
@@ -77,6 +81,23 @@ def test_a_gpt2_is_cut_and_taught(tmp_path):
     values = {s: float(v) for s, v in re.findall(r"^(\S+): perplexity ([\d.]+)", said, re.M)}
     assert values["fine-tuned"] < values["truncated"] < 10_000
     assert values["dense"] < 512
+
+
+def _shown(text: str) -> list[list[str]]:
+    """Return a table's lines, word by word, without what is said below it."""
+    lines = [line.split() for line in text.splitlines() if line.strip(" ─")]
+    end = next((at for at, words in enumerate(lines) if words[0] == "Latency:"), len(lines))
+    return lines[:end]
+
+
+@pytest.mark.parametrize("readme", ["README.md", "README.zh.md"])
+def test_the_demos_table_is_what_its_results_print(readme):
+    console = Console(file=io.StringIO(), width=80)
+    console.print(terminal_table(json.loads((ROOT / "results" / "demo_digits.json").read_text())))
+    (block, *_) = re.findall(
+        r"```text\n(.*?)```", (ROOT / readme).read_text(encoding="utf-8"), re.DOTALL
+    )
+    assert _shown(block) == _shown(console.file.getvalue())
 
 
 def _figures(readme: str) -> dict[str, list[str]]:

@@ -28,9 +28,11 @@ from tests.method_settings import ALONE, PAIRS, REFUSED, config_of
 from tests.tolerances import FP32
 from tests.train.test_trainer import assert_same
 
-STEPS_AN_EPOCH, SAVED_EVERY = 6, 3
+# a checkpoint within the second epoch, also where that has only three steps, on half of the data
+STEPS_AN_EPOCH, WITHIN = 6, 8
 EACH = [pytest.param(case, id=name) for name, case in ALONE.items()]
 EVERY = EACH + [pytest.param(case, id=case.name) for case in PAIRS]
+INFOBATCH = next(case for case in PAIRS if case.name == "skipvit+swiftlearn")
 # what changes no model exports the plain network
 EXPORTED = [param for param in EVERY if param.values[0].has_plan]
 
@@ -141,6 +143,21 @@ def test_all_other_pairs_are_taken():
             check_conflicts(methods_of(ALONE[one]) + methods_of(ALONE[two]))
 
 
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (ALONE["progressive_resizing"], ALONE["distillation"]),
+        (ALONE["progressive_resizing"], INFOBATCH),
+    ],
+)
+def test_a_wrong_order_is_refused_at_start_with_both_names(first, second):
+    with pytest.raises(ConfigError) as error:
+        check_conflicts(methods_of(first) + methods_of(second))
+    for name in (*first.methods, list(second.methods)[-1]):
+        assert f"'{name}'" in str(error.value)
+    check_conflicts(methods_of(second) + methods_of(first))
+
+
 def methods_of(case):
     return [method_class(name)(settings_class(name)(**s)) for name, s in case.methods.items()]
 
@@ -173,13 +190,14 @@ def test_taken_up_from_an_earlier_checkpoint_it_ends_with_the_same_weights(
     output = tmp_path / "run"
     shutil.copytree(whole.folder, output)
     shutil.rmtree(output / "models" / "trained")
-    steps = sorted((output / "train" / "checkpoints").iterdir())
-    kept = 2 if len(steps) > 2 else 1  # subsets have fewer steps
-    for path in steps[kept:]:
-        shutil.rmtree(path)
+    earlier = output / "train" / "checkpoints" / f"step-{WITHIN:08d}"
+    assert earlier.exists()
+    for path in earlier.parent.iterdir():
+        if path.name > earlier.name:
+            shutil.rmtree(path)
     again = start(case, output, teacher, seed=0)
     again.train()
-    assert f"resuming from {steps[kept - 1]}" in again.console.file.getvalue()
+    assert f"resuming from {earlier}" in again.console.file.getvalue()
     assert_same(saved(whole).weights, saved(again).weights)
     assert saved(whole).state == saved(again).state
 
@@ -191,7 +209,7 @@ class Kill(Method):
     watches_steps = True
 
     def on_step_end(self, event):
-        if event.step == SAVED_EVERY + 1:
+        if event.step == WITHIN + 1:
             raise KeyboardInterrupt
 
 
@@ -203,9 +221,9 @@ def test_graphs_compute_what_python_does(run, case, teacher, tmp_path, python_al
     with pytest.raises(KeyboardInterrupt):
         plain.train()
     ms.set_context(mode=ms.GRAPH_MODE)
-    first = f"train/checkpoints/step-{SAVED_EVERY:08d}"
-    found = checkpoint.read(plain.folder / first).weights
-    for name, array in checkpoint.read(run(case).folder / first).weights.items():
+    within = f"train/checkpoints/step-{WITHIN:08d}"  # by then, every method has begun to act
+    found = checkpoint.read(plain.folder / within).weights
+    for name, array in checkpoint.read(run(case).folder / within).weights.items():
         np.testing.assert_allclose(found[name], array, rtol=0, atol=FP32, err_msg=name)
 
 

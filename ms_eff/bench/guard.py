@@ -1,8 +1,9 @@
 """Has anything become slower: recorded ratios beside new ones.
 
 `python -m ms_eff.bench.guard results runs/guard` compares every `ratio` (to a rival's time: less is
-better) and `speedup` (over the dense network: more is better) that a file has in both folders.
-Absolute times are left alone: they are the machine's.
+better) and `speedup` (over the dense network: more is better) of the files in both folders with
+what was recorded; one that is no longer measured counts as worse. Absolute times are left alone:
+they are the machine's.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ class Figure:
     p10: float
     p90: float
 
+    def __str__(self) -> str:
+        return f"{self.median:.3f} ({self.p10:.3f}-{self.p90:.3f})"
+
 
 @dataclass(frozen=True)
 class Change:
@@ -40,30 +44,32 @@ class Change:
         name: where it stands in its file.
         less_is_better: whether it is a `ratio`.
         before: as recorded.
-        now: as just measured.
+        now: as just measured; None: it is not there any more.
     """
 
     name: str
     less_is_better: bool
     before: Figure
-    now: Figure
+    now: Figure | None
 
     @property
     def worse(self) -> bool:
-        """Whether the bands lie apart, the new one on the bad side: more than noise.
+        """Whether the bands lie apart, the new one on the bad side, or it is no longer measured.
 
         >>> Change("x", True, Figure(0.8, 0.7, 0.9), Figure(1.1, 1.0, 1.2)).worse
         True
         >>> Change("x", True, Figure(0.8, 0.7, 0.9), Figure(0.9, 0.85, 1.2)).worse
         False
         """
+        if self.now is None:
+            return True
         if self.less_is_better:
             return self.now.p10 > self.before.p90
         return self.now.p90 < self.before.p10
 
     def __str__(self) -> str:
-        before, now = (f"{f.median:.3f} ({f.p10:.3f}-{f.p90:.3f})" for f in (self.before, self.now))
-        return f"{'WORSE' if self.worse else 'ok':<6}{self.name}: {before} -> {now}"
+        verdict = "GONE" if self.now is None else "WORSE" if self.worse else "ok"
+        return f"{verdict:<6}{self.name}: {self.before} -> {self.now or 'not measured'}"
 
 
 def figures(content: Any, place: str = "") -> Iterator[tuple[str, bool, Figure]]:
@@ -86,7 +92,7 @@ def figures(content: Any, place: str = "") -> Iterator[tuple[str, bool, Figure]]
 
 
 def compare(before: Path, now: Path) -> list[Change]:
-    """Return what both folders, or both files, have in common.
+    """Return what became of the recorded figures of the files that both folders have.
 
     Raises:
         ConfigError: a file is missing or damaged, or there is nothing to compare.
@@ -96,19 +102,18 @@ def compare(before: Path, now: Path) -> list[Change]:
         pairs = [(before / new.name, new) for new in sorted(now.glob("*.json"))]
     changes = []
     for old, new in pairs:
-        recorded = {name: figure for name, _, figure in figures(read_json(old, ConfigError))}
+        again = {name: figure for name, _, figure in figures(read_json(new, ConfigError))}
         changes += [
-            Change(f"{new.stem}: {name}", less, recorded[name], figure)
-            for name, less, figure in figures(read_json(new, ConfigError))
-            if name in recorded
+            Change(f"{new.stem}: {name}", less, figure, again.get(name))
+            for name, less, figure in figures(read_json(old, ConfigError))
         ]
-    if not changes:
+    if all(change.now is None for change in changes):
         raise ConfigError(f"{now}: no ratio there that {before} has too; run the benchmarks first")
     return changes
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print figures then and now; return 1 if one is worse by more than noise, 2 for misuse."""
+    """Print figures then and now; return 1 if one is worse or gone, 2 for misuse."""
     parser = argparse.ArgumentParser(prog="python -m ms_eff.bench.guard", description=__doc__)
     parser.add_argument("before", type=Path, help="recorded results: a file, or a folder of them")
     parser.add_argument("now", type=Path, help="new ones")
@@ -120,7 +125,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     print("\n".join(map(str, changes)))
     worse = sum(change.worse for change in changes)
-    print(f"{len(changes)} ratios compared, {worse} worse by more than noise")
+    print(f"{len(changes)} ratios compared, {worse} worse by more than noise, or gone")
     return 1 if worse else 0
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ import numpy as np
 
 from ms_eff.bench import environment
 from ms_eff.bench.timers import compare
+from ms_eff.errors import SetupError, UserError
 from ms_eff.files import replacing
 from ms_eff.runtime import DeviceSettings, setup
 
@@ -24,10 +26,13 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_MODULE = "ms_eff.bench.language_speed"
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Time every model and write the results."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Time every model and write the results; return 0, or 2 for a user's mistake."""
+    words = sys.argv[1:] if arguments is None else list(arguments)
+    parser = argparse.ArgumentParser(prog=f"python -m {_MODULE}", description=__doc__)
     add = parser.add_argument
     add("models", type=Path, nargs="+", help="parent and members: folders, or a .gguf file")
     add("--prompt", type=int, default=512, help="tokens of the prompt (default 512)")
@@ -35,7 +40,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add("--warmup", type=int, default=2)
     add("--runs", type=int, default=10)
     add("--output", type=Path, default=Path("results/language_speed.json"))
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
+    try:
+        _measure(options, shlex.join(["python", "-m", _MODULE, *words]))
+    except UserError as error:
+        print(f"language_speed: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    return 0
+
+
+def _measure(options: argparse.Namespace, command: str) -> None:
     options.output.parent.mkdir(parents=True, exist_ok=True)  # before anything is measured
     setup(DeviceSettings(isa="native"))
     from ms_eff.methods.progressive.members import load_member
@@ -56,21 +70,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         *_rows("prefill", prefill, options.prompt, sizes, options),
         *_rows("decode", decode, options.new_tokens, sizes, options),
     ]
-    command = "python -m ms_eff.bench.language_speed"
     results = {
         "environment": environment.describe(command, seed=0),
         "prompt": options.prompt,
         "new_tokens": options.new_tokens,
         "rows": rows,
     }
-    with replacing(options.output) as temporary:
+    with replacing(options.output, SetupError) as temporary:
         temporary.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     for row in rows:
         print(
             f"{row['what']} {row['model']}: {row['tokens_per_second']:.1f} tokens/s, "
             f"{row['speedup']['median']:.2f} times the first"
         )
-    return 0
 
 
 def _prefill(decoder: Decoder, ids: Sequence[int]) -> Callable[[], Any]:

@@ -8,6 +8,7 @@ stands ASVD's scaling.
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import shlex
 import sys
@@ -20,12 +21,14 @@ from ms_eff.bench.accuracy_runs import call
 from ms_eff.bench.progressive_cells import (
     ALLOCATIONS,
     ASVD,
+    IN_ORDER,
     LOSSES,
     RULES,
     SHARES,
     TWICE,
     ordered,
     table,
+    verdicts,
 )
 from ms_eff.bench.rows import Kind, Rows
 from ms_eff.runtime import DeviceSettings, setup
@@ -59,9 +62,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         bench.dense()
         for rule, allocation in ordered(options.rules, options.allocations):
             bench.cell(rule, allocation)
-        for removed in options.twice:
+        for removed in _shares(options, options.in_order, "activation_aware"):
+            bench.in_order(removed)
+        for removed in _shares(options, options.twice, "two_sided"):
             bench.twice(removed)
         print(table(bench.rows.rows))
+        print(*verdicts(bench.rows.rows), sep="\n")
 
     return call("progressive", command, options.work, job)
 
@@ -91,7 +97,7 @@ class _Bench:
             tokens=options.calibration_tokens,
             window=options.window,
         )
-        seen = calibration_windows(self.tokenizer, self.calibration)
+        self.seen = seen = calibration_windows(self.tokenizer, self.calibration)
         settings = {
             "parent": options.parent.name,
             "parent_digest": model_digest(self.parent),
@@ -101,7 +107,7 @@ class _Bench:
             "window": options.window,
             "calibration": options.calibration.name,
             "calibration_digest": ids_digest(seen),
-            "calibration_tokens": options.calibration_tokens,
+            "calibration_tokens": int(seen.size),  # what there is may be less than what was asked
         }
         self.rows = Rows(options.output, KIND, settings, command)
         self._decomposed: dict[str, Decomposed] = {}
@@ -134,6 +140,24 @@ class _Bench:
         moments = self._measured(model, f"statistics-{removed:g}")
         again = self._decompose(f"{TWICE}-{removed:g}", Whitening("two_sided", moments))
         self._member(TWICE, again, "global", removed)
+
+    def in_order(self, removed: float) -> None:
+        """Measure the whitened rule where each block is fed by those truncated before it."""
+        from ms_eff.bench.rivals.in_order import decompose_in_order
+        from ms_eff.methods.progressive.core import uniform_ranks
+
+        if self.rows.find(rule=IN_ORDER, allocation="uniform", removed=removed) is not None:
+            return
+        ranks = {n: r for n, r in uniform_ranks(self.shapes, 1 / (1 - removed)).items() if r}
+        depth = self.parent.shape.depth
+        factors = decompose_in_order(
+            self.parent,
+            self.seen,
+            ranks,
+            self.options.work / f"{IN_ORDER}-{removed:g}",
+            lambda done: self.tell(f"{IN_ORDER} {removed:.0%}: block {done}/{depth}"),
+        )
+        self._member(IN_ORDER, factors, "uniform", removed)
 
     @cached_property
     def _moments(self) -> SavedMoments:
@@ -211,7 +235,16 @@ class _Bench:
         found = perplexity(network(), self.ids, window=options.window, tokens=options.tokens)
         row = {"rule": rule, "allocation": allocation, "removed": removed}
         self.rows.add({**row, "block_params": params, "perplexity": found.value})
+        gc.collect()  # compiled graphs go with the cells that own them
         self.tell(f"{rule} {allocation} {removed:.0%}: {found.value:.2f}")
+
+
+def _shares(options: argparse.Namespace, said: list[float] | None, rule: str) -> list[float]:
+    """Return the shares of a dear row: an hour each, so never more than what was asked for."""
+    if said is not None:
+        return said
+    asked = options.removed if rule in options.rules else []
+    return [share for share in (0.2, 0.4) if share in asked]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -236,10 +269,17 @@ def _parser() -> argparse.ArgumentParser:
         "--twice",
         nargs="*",
         type=float,
-        default=[0.2, 0.4],
         metavar="SHARE",
         help="shares for two_sided with statistics measured once more on its own member; each "
-        "takes a calibration (default 0.2 0.4)",
+        "takes a calibration (default: 0.2 and 0.4, where --rules and --removed name them)",
+    )
+    add(
+        "--in-order",
+        nargs="*",
+        type=float,
+        metavar="SHARE",
+        help="shares for activation_aware where each block is fed by those truncated before it; "
+        "each takes about half a calibration (default as for --twice)",
     )
     add("--work", type=Path, default=Path("runs/progressive"), help="statistics and factors")
     add("--output", type=Path, default=Path("results/progressive.json"))

@@ -79,6 +79,29 @@ class Rows:
             self.calls.append(environment.describe(self.command))
             self._called = True
         self.rows.append({**row, "call": len(self.calls) - 1})
+        self.save()
+
+    def join(self, path: Path) -> None:
+        """Append another file's rows and calls; `save` writes them.
+
+        Raises:
+            ConfigError: it was made with other settings, or has a row of which there is one.
+        """
+        found = read_rows(path, self.kind)
+        self._grow(found["settings"], f"{path}", "it is another experiment")
+        for row in found["rows"]:
+            key = {column: row[column] for column in self.kind.key}
+            if self.find(**key) is not None:
+                raise ConfigError(f"{path}: a row of {key} is there already; leave one file out")
+            self.rows.append({**row, "call": row["call"] + len(self.calls)})
+        self.calls += found["calls"]
+
+    def save(self) -> None:
+        """Write the file, whole or not at all.
+
+        Raises:
+            SetupError: it cannot be written; what it held stays.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "format": self.kind.format,
@@ -90,18 +113,21 @@ class Rows:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
 
     def _take_up(self, found: dict[str, Any]) -> None:
-        before, asked = dict(found["settings"]), self.settings
+        self._grow(
+            found["settings"], f"--output {self.path}", "name another file, and another --work"
+        )
+        self.rows, self.calls = found["rows"], found["calls"]
+
+    def _grow(self, settings: Mapping[str, Any], whose: str, remedy: str) -> None:
+        """Take up a file's settings, where it may have more than ours."""
+        before, asked = dict(settings), self.settings
         for name in self.kind.growing:
             asked[name] = _grown(before[name], asked[name])
             # an entry that both calls name must still mean the same
             before[name] = _grown(asked[name], before[name])
         changed = difference(before, asked)
         if changed:
-            raise ConfigError(
-                f"--output {self.path}: made with other settings ({changed}); name another file, "
-                "and another --work"
-            )
-        self.rows, self.calls = found["rows"], found["calls"]
+            raise ConfigError(f"{whose}: made with other settings ({changed}); {remedy}")
 
 
 def read_rows(path: str | Path, kind: Kind) -> dict[str, Any]:

@@ -33,9 +33,12 @@ def read_columns(path: Path, columns: Sequence[Column]) -> list[list[str]]:
     for line, row in rows:
         for values, column in zip(found, columns, strict=True):
             try:
-                values.append(str(row[column]))
+                value = row[column]
             except (IndexError, KeyError) as error:
                 raise DataError(_lacks(path, line, column, row)) from error
+            if value is None:
+                raise DataError(f"{path}: line {line}: column '{column}' is null; give a value")
+            values.append(str(value))
     if not found[0]:
         raise DataError(f"{path}: no rows; give a table with the columns {list(columns)}")
     return found

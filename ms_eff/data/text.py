@@ -107,6 +107,11 @@ def load_split(
     columns = [settings.text_column, settings.pair_column, settings.label_column]
     wanted = [column for column in columns if column is not None]
     path = _given(settings.root) / file
+    if not path.is_file():
+        raise DataError(
+            f"{path}: no such file; data.root names the folder, data.train_file and "
+            "data.test_file the tables in it"
+        )
     texts, *pairs, words = read_columns(path, wanted)
     names = classes or _classes(words)
     number = {name: i for i, name in enumerate(names)}

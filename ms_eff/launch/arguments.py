@@ -44,6 +44,7 @@ class LaunchOptions:
         log_dir: None: a folder of this call in `logs` of the output.
         grace: seconds that workers have for finishing the step and saving when asked to stop.
         timeout: seconds until all workers must have found each other.
+        hang: seconds in which a worker in training has to finish a step; 0: however long it takes.
         dry_run: print what would be done.
         overrides: `key=value` settings.
     """
@@ -61,6 +62,7 @@ class LaunchOptions:
     log_dir: Path | None = None
     grace: int = 120
     timeout: int = 600
+    hang: int = 1800
     dry_run: bool = False
     overrides: tuple[str, ...] = ()
 
@@ -147,6 +149,13 @@ def _parser() -> _Parser:
     add("--log-dir", type=Path, metavar="DIR", help="logs, a file a rank (output/logs/TIME)")
     add("--grace", type=_at_least(1), default=120, metavar="S", help="seconds to save in (120)")
     add("--timeout", type=_at_least(1), default=600, metavar="S", help="to find each other (600)")
+    add(
+        "--hang",
+        type=_at_least(0),
+        default=1800,
+        metavar="S",
+        help="without a step, the job is ended (1800); 0: never",
+    )
     add("--dry-run", action="store_true", help="print what would be started, and its environment")
     add("--help", "-h", action="store_true", help="this text")
     return parser

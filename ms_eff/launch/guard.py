@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-__all__ = ["main", "started_at", "watched"]
+__all__ = ["main", "started_at", "state_of", "watched"]
 
 _POLL = 0.2  # seconds between two looks
 
@@ -30,12 +30,22 @@ def started_at(pid: int) -> str | None:
 
     Process ids are given out again: a process is the same one if this is the same.
     """
+    words = _said_of(pid)
+    return None if not words or words[0] == "Z" else words[19]
+
+
+def state_of(pid: int) -> str | None:
+    """Return the kernel's letter for what a process does, such as S, R, T; None: it has ended."""
+    words = _said_of(pid)
+    return words[0] if words else None
+
+
+def _said_of(pid: int) -> list[str]:
     try:
         text = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
-        return None
-    words = text.rpartition(")")[2].split()  # the name before may hold anything
-    return None if words[0] == "Z" else words[19]
+        return []
+    return text.rpartition(")")[2].split()  # the name before may hold anything
 
 
 def watched(lines: list[str]) -> list[tuple[str, int, str]]:

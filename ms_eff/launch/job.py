@@ -16,7 +16,12 @@ from ms_eff.errors import ConfigError
 from ms_eff.launch.arguments import PORT, LaunchOptions
 from ms_eff.launch.marks import leave_mark
 from ms_eff.launch.rank_table import check_rank_table
-from ms_eff.runtime import COMMAND_VARIABLE, LOCAL_WORKERS_VARIABLE, DeviceSettings
+from ms_eff.runtime import (
+    COMMAND_VARIABLE,
+    LOCAL_WORKERS_VARIABLE,
+    PULSE_VARIABLE,
+    DeviceSettings,
+)
 
 __all__ = ["Job", "check_cards", "make_job", "tell_others"]
 
@@ -75,6 +80,10 @@ class Job:
         """Return the log of `rank_3` or `scheduler`."""
         return self.logs / f"{name}.log"
 
+    def pulse(self, rank: int) -> Path:
+        """Return the file that a worker touches as it trains, from whatever folder."""
+        return self.logs.absolute() / f".rank_{rank}.pulse"
+
     def environment(self) -> dict[str, str]:
         """Return what is set for every process of this host, besides what it inherits."""
         o = self.options
@@ -97,10 +106,11 @@ class Job:
 
     def of_worker(self, rank: int) -> dict[str, str]:
         """Return what is set for one worker alone."""
+        pulse = {PULSE_VARIABLE: str(self.pulse(rank))}
         if not self.distributed:
-            return {}
+            return pulse
         local = str(rank - self.ranks.start)
-        return {
+        return pulse | {
             "MS_ROLE": "MS_WORKER",
             "MS_NODE_ID": str(rank),
             "RANK_ID": str(rank),
@@ -151,6 +161,7 @@ class Job:
             # their defaults are left out
             "--grace": None if o.grace == LaunchOptions.grace else o.grace,
             "--timeout": None if o.timeout == LaunchOptions.timeout else o.timeout,
+            "--hang": None if o.hang == LaunchOptions.hang else o.hang,
         }
         for flag, value in given.items():
             words += [flag, str(value)] if value is not None else []

@@ -21,6 +21,7 @@ from ms_eff.launch.beats import Beats
 from ms_eff.launch.job import Job
 from ms_eff.launch.marks import Marks
 from ms_eff.launch.process import Guard, Watched, started
+from ms_eff.launch.pulses import Pulses
 
 __all__ = ["Supervisor"]
 
@@ -48,6 +49,7 @@ class Supervisor:
         o = job.options
         self.marks = Marks(job.output, o.node_rank, o.nnodes)
         self.beats = Beats(job)
+        self.pulses = Pulses({rank: job.pulse(rank) for rank in job.ranks}, float(o.hang))
 
     def run(self) -> int:
         """Start everything, wait, clean up; return the exit code.
@@ -109,7 +111,7 @@ class Supervisor:
                 self.limit, deadline = _FAREWELL, time.monotonic() + _FAREWELL
             if len(self.signals) > 1 or (deadline and time.monotonic() > deadline):
                 return self._not_saved()
-            lost = self.beats.look()
+            lost = self.beats.look() or self.pulses.look(self._pids())
             told = self.marks.of_others()
             if lost or told:
                 return self._leave(lost, told)
@@ -127,6 +129,13 @@ class Supervisor:
         if all_run and self.scheduler and self.scheduler.code not in fine:
             bad = [self.scheduler]
         return min(bad, key=lambda worker: worker.code or 0, default=None)
+
+    def _pids(self) -> dict[int, int]:
+        return {
+            rank: worker.process.pid
+            for rank, worker in zip(self.job.ranks, self.workers, strict=True)
+            if worker.code is None
+        }
 
     # ends
 
@@ -186,7 +195,7 @@ class Supervisor:
         return found
 
     def _leave(self, lost: str | None, told: str | None) -> int:
-        """Another host is gone or has given up: this one's workers wait for it in vain."""
+        """One waits in vain: another host is gone or has given up, or a worker hangs."""
         if lost:
             self.marks.leave(lost)
         before, since = self.beats.taken(), time.monotonic()

@@ -178,6 +178,14 @@ class Method:
         """Tell whether it counts on a number of epochs, as it is set."""
         return self.counts_epochs
 
+    def changes_loss(self) -> bool:
+        """Tell whether it puts another forward into the step, as it is set."""
+        return False
+
+    def needs_plain_loss(self) -> bool:
+        """Tell whether none that puts another forward in may come before it, as it is set."""
+        return False
+
     def parts(self) -> int:
         """Return into how many equal parts it divides what it gets of a batch, as it is set."""
         return 1

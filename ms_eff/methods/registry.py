@@ -80,7 +80,10 @@ def method_class(name: str) -> type[Method]:
 
 
 def check_conflicts(methods: list[Method], time_budget: bool = False) -> None:
-    """Refuse two methods that cannot work together, or one and a time budget, naming both."""
+    """Refuse two methods that cannot work together, or one and a time budget, naming both.
+
+    Some work together in one order only.
+    """
     for first in methods:
         if time_budget and first.counts():
             raise ConfigError(
@@ -92,6 +95,14 @@ def check_conflicts(methods: list[Method], time_budget: bool = False) -> None:
                 raise ConfigError(
                     f"methods: '{first.name}' and '{second.name}' cannot be combined; drop one"
                 )
+    changed_by = ""
+    for method in methods:
+        if changed_by and method.needs_plain_loss():
+            raise ConfigError(
+                f"methods: '{method.name}' takes the place of the plain loss, which '{changed_by}' "
+                f"before it has changed; list '{method.name}' first"
+            )
+        changed_by = changed_by or (method.name if method.changes_loss() else "")
 
 
 def check_batches(methods: list[Method], size: int, drop_last: bool) -> None:

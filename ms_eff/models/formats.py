@@ -89,10 +89,16 @@ def _read_torch(path: Path) -> dict[str, np.ndarray]:
             f"{path}: a dict of tensors is expected, or one under 'state_dict'; "
             "save the model's state_dict()"
         )
-    return {
-        name: (t.float() if t.dtype == torch.bfloat16 else t).detach().numpy()
-        for name, t in tensors.items()
-    }
+    try:
+        return {
+            name: (t.float() if t.dtype == torch.bfloat16 else t).detach().numpy()
+            for name, t in tensors.items()
+        }
+    except (TypeError, RuntimeError) as error:  # sparse, or of 8 bits
+        raise CheckpointError(
+            f"{path}: a tensor that NumPy cannot hold ({str(error).splitlines()[0][:120]}); save "
+            "dense tensors of float32, float16 or bfloat16"
+        ) from error
 
 
 def _read_ckpt(path: Path) -> dict[str, np.ndarray]:

@@ -53,10 +53,8 @@ class GGUFModel:
         if kind != "llama":
             raise CheckpointError(f"{path}: a model of architecture {kind!r}; only 'llama' is read")
         self._tensors = {_name(t.name): t for t in self._reader.tensors}
-        # the frequencies of scaled rotary positions; a plain base does not need them
-        if "rope_freqs.weight" in self._tensors:
-            raise CheckpointError(f"{path}: its rotary positions are scaled, which is not built")
         self.shape = self._shape()
+        self._check()
 
     def __contains__(self, name: str) -> bool:
         return name in self._tensors
@@ -126,6 +124,35 @@ class GGUFModel:
             context=self._field("llama.context_length"),
             tied="lm_head.weight" not in self._tensors,
         )
+
+    def _check(self) -> None:
+        """Refuse what would be read as another network, and would give other numbers in silence."""
+        scaling, size = "llama.rope.scaling.type", "llama.rope.dimension_count"
+        # the frequencies of scaled rotary positions; a plain base does not need them
+        if "rope_freqs.weight" in self._tensors or self._field(scaling, "none") != "none":
+            raise CheckpointError(
+                f"{self.path}: its rotary positions are scaled, which is not built; name a model "
+                "without scaling"
+            )
+        head = self.shape.head_dim or self.shape.dim // self.shape.heads
+        if self._field(size, head) != head:
+            raise CheckpointError(
+                f"{self.path}: {size} = {self._field(size)}: rotates a part of each head's {head} "
+                "channels, which is not built; name another model"
+            )
+        known = {
+            *_OUTER.values(),
+            *(
+                f"model.layers.{i}.{part}.weight"
+                for i in range(self.shape.depth)
+                for part in _INNER.values()
+            ),
+        }
+        if unread := sorted(set(self._tensors) - known):
+            raise CheckpointError(
+                f"{self.path}: holds '{unread[0]}', which is no part of a Llama as built here; "
+                "name a model without it"
+            )
 
     def _field(self, key: str, default: Any = None) -> Any:
         if key in self._fields:

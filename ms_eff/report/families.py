@@ -199,6 +199,9 @@ FAMILIES = (
                 f"activation_aware, {name}": Contender("rival", f"the same; {_BUDGET} by {loss}")
                 for name, loss in _BY_LOSS.items()
             },
+            "activation_aware_in_order, uniform": Contender(
+                "rival", "whitened, each block fed by those truncated before it"
+            ),
             "two_sided_twice, global": Contender(
                 "ours", f"the same, measured once more on what it made; {_BUDGET}"
             ),

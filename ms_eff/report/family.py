@@ -115,7 +115,10 @@ def criteria_reader(path: Path) -> Found:
     """Read the networks of `ms_eff.bench.criteria`; `NAME, seed N` are seeds of one network."""
     found = read_json(path, ConfigError)
     networks = found.get("networks") if isinstance(found, dict) else None
-    if not isinstance(networks, dict):
+    if not isinstance(networks, dict) or not all(
+        isinstance(own, dict) and own.keys() >= {"dense", "rows", "environment"}
+        for own in networks.values()
+    ):
         raise ConfigError(f"{path}: not rows of `python -m ms_eff.bench.criteria`; move it away")
 
     def rows() -> Iterator[Row]:

@@ -20,7 +20,15 @@ from ms_eff.report.page import page_of, save
 from ms_eff.report.parts import Part
 from ms_eff.report.tables import Entry, Table, facts
 
-__all__ = ["family_page", "name_of", "read_family", "write_family"]
+__all__ = [
+    "SPEED",
+    "family_page",
+    "members_table",
+    "name_of",
+    "read_family",
+    "speeds_of",
+    "write_family",
+]
 
 FAMILY, SPEED, PAGE, PLOT = "family.json", "speed.json", "report.html", "size_perplexity.svg"
 
@@ -52,7 +60,7 @@ def write_family(output: Path) -> tuple[Path, Path]:
         SetupError: jinja2 or matplotlib is not installed.
         UserError: a file cannot be written.
     """
-    found, speeds = read_family(output), _speeds(output / SPEED)
+    found, speeds = read_family(output), speeds_of(output / SPEED)
     page = save(family_page(found, speeds), output / PAGE)
     return page, save(svg_file(_figure(found["rows"])), output / PLOT)
 
@@ -69,7 +77,7 @@ def family_page(found: Mapping[str, Any], speeds: Speeds | None = None) -> str:
     """
     rows, settings = found["rows"], found.get("settings") or {}
     parent = Path(str((settings.get("parent") or {}).get("path", "")))
-    parts = [Part("Members", _words(rows, settings), _table(rows, parent, speeds or {}))]
+    parts = [Part("Members", _words(rows, settings), members_table(rows, parent, speeds or {}))]
     if rows:
         parts.append(Part("Size against perplexity", figure=inline_svg(_figure(rows))))
     if (samples := _samples(rows, settings)) is not None:
@@ -106,7 +114,14 @@ def _words(rows: Sequence[Row], settings: Mapping[str, Any]) -> str:
     return " ".join(words)
 
 
-def _table(rows: Sequence[Row], parent: Path, speeds: Speeds) -> Table:
+def members_table(rows: Sequence[Row], parent: Path, speeds: Speeds) -> Table:
+    """Return a row a member, the parent first: sizes, scores, speeds, a sample.
+
+    Args:
+        rows: of `family.json`.
+        parent: its file or folder; members' folders are called by their ratios.
+        speeds: where they were measured.
+    """
     tasks = dict.fromkeys(name for row in rows for name in row.get("zero_shot") or {})
     kinds = dict.fromkeys(kind for found in speeds.values() for kind in found)
     trained = any(row.get("trained_tokens") for row in rows)
@@ -209,8 +224,12 @@ def _draw(axis: Any, points: Sequence[tuple[Row, float]], label: str, index: int
     axis.margins(0.15, 0.2)
 
 
-def _speeds(path: Path) -> Speeds:
-    """Return the tokens a second of a file of `language_speed`; nothing where there is none."""
+def speeds_of(path: Path) -> Speeds:
+    """Return the tokens a second of a file of `language_speed`; nothing where there is none.
+
+    Raises:
+        ConfigError: it is another file, or damaged.
+    """
     if not path.is_file():
         return {}
     found: dict[tuple[str, int], dict[str, tuple[float, float]]] = {}

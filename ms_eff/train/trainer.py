@@ -11,6 +11,7 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mindspore import Tensor, nn
 from rich.console import Console
 
@@ -30,6 +31,7 @@ from ms_eff.train.optim import OptimizerState
 from ms_eff.train.pacing import Pace
 from ms_eff.train.precision import loss_scale, mixed_precision
 from ms_eff.train.progress import Progress
+from ms_eff.train.pulse import Pulse
 from ms_eff.train.recompute import recompute_blocks
 from ms_eff.train.rows import Rows
 from ms_eff.train.saving import Saver
@@ -105,7 +107,7 @@ class Trainer:
             self.worker.rank == 0,
         )
         self.compiled: dict[tuple[str, ...], TrainStep] = {}
-        self.progress = Progress(seconds=spent)
+        self.progress, self.pulse = Progress(seconds=spent), Pulse()
         self._began = time.monotonic()
         self.rows = Rows(
             folder,
@@ -126,7 +128,7 @@ class Trainer:
         self._resume()
         self._began = time.monotonic() - self.progress.seconds
         try:
-            with StopFlag() as stop:
+            with self.pulse, StopFlag() as stop:
                 if not self._is_over():
                     self._start_budget()
                 while not self._is_over():
@@ -193,7 +195,7 @@ class Trainer:
             return self._evaluate(self.feed.test())
 
     def _evaluate(self, batches: Iterable[tuple[Tensor, Tensor, Tensor]]) -> Scored:
-        return self.task.evaluate(self.model, batches, self.settings.mirror_test)
+        return self.task.evaluate(self.model, self.pulse.each(batches), self.settings.mirror_test)
 
     # one epoch
 
@@ -248,6 +250,7 @@ class Trainer:
     ) -> None:
         """Count one step, of (inputs, indices); a negative rate: it was skipped for overflow."""
         p = self.progress
+        self.pulse.beat()
         p.next_step(skipped=rate < 0)
         if (what := divergence(loss, rate, p.overflows, batch)) is not None:
             raise self.saver.diverged(p, what)
@@ -276,7 +279,7 @@ class Trainer:
             p.epoch,
             self.pace.epochs(p, p.epoch + 1),
             self.model,
-            lambda indices: shared_predictions(self.model, self.feed, indices),
+            self._predict,
             score,
             self.optimizer.restart,
         )
@@ -290,6 +293,10 @@ class Trainer:
             self._save()
         if not self._is_over():
             self.pace.refit(p, self.optimizer)
+
+    def _predict(self, indices: np.ndarray) -> np.ndarray:
+        self.saver.share_statistics()  # a sample's outputs must not depend on whose it is
+        return shared_predictions(self.model, self.feed, indices)
 
     def _tell(self, row: dict[str, Any]) -> None:
         epochs = row["epoch"] if self._is_over() else self.pace.epochs(self.progress, row["epoch"])

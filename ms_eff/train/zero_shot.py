@@ -99,6 +99,7 @@ def log_likelihoods(
         DataError: a continuation has no token, or fills the window.
     """
     rows = [_row(tokenizer, pair, window) for pair in pairs]
+    window = max((len(ids) for ids, _ in rows), default=window)  # of one length: one graph
     scorer, scores = NextTokenLoss(network), np.zeros(len(rows))
     with inference(scorer):
         for start in range(0, len(rows), batch):

@@ -37,13 +37,23 @@ def _write(folder, **rows) -> None:
 )
 def test_only_a_band_that_lies_apart_on_the_bad_side_fails(folders, capsys, rows, code):
     before, now = folders
-    _write(before, ratio=_band(0.8), speedup=_band(1.5), gone={"ratio": _band(1.0)})
+    _write(before, ratio=_band(0.8), speedup=_band(1.5))
     _write(now, **rows, new={"ratio": _band(9.0)})
     assert main([str(before), str(now)]) == code
     said = capsys.readouterr().out
     assert "2 ratios compared" in said
     assert said.count("WORSE") == code
     assert main([str(before / "speed.json"), str(now / "speed.json")]) == code
+
+
+def test_a_figure_that_is_no_longer_measured_fails(folders, capsys):
+    before, now = folders
+    _write(before, ratio=_band(0.8), gone={"ratio": _band(1.0)})
+    _write(now, ratio=_band(0.8))
+    assert main([str(before), str(now)]) == 1
+    said = capsys.readouterr().out
+    assert "GONE  speed: rows.0.gone.ratio: 1.000 (0.950-1.050) -> not measured" in said
+    assert "2 ratios compared, 1 worse" in said
 
 
 def test_nothing_to_compare_is_a_users_mistake(folders, capsys):

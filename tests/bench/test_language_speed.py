@@ -29,3 +29,13 @@ def test_every_model_is_timed_beside_the_first(tmp_path: Path) -> None:
         assert row["tokens_per_second"] == pytest.approx(tokens / seconds)
     assert rows[0]["speedup"]["median"] == rows[2]["speedup"]["median"] == 1
     assert rows[1]["params"] > rows[0]["params"]
+
+
+def test_a_model_that_is_not_there_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    output = tmp_path / "speed.json"
+    assert language_speed.main([str(tmp_path / "none"), "--output", str(output)]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "none" in line
+    assert not output.exists()

@@ -27,7 +27,7 @@ def test_rows_are_measured_once_and_shown(
         *("--parent", str(parent), "--output", str(output), "--work", str(tmp_path / "work")),
         *("--text", str(parent / "text.txt"), "--tokens", "64", "--window", "16"),
         *("--calibration", str(parent / "text.txt"), "--calibration-tokens", "64"),
-        *("--rules", "activation_aware", "asvd", "--removed", "0.4", "--twice"),
+        *("--rules", "activation_aware", "asvd", "--removed", "0.4", "--twice", "--in-order"),
     ]
     assert progressive.main([*call, "--allocations", "uniform"]) == 0
     rows = json.loads(output.read_text())["rows"]
@@ -41,12 +41,15 @@ def test_rows_are_measured_once_and_shown(
     assert progressive.main([*call, "--allocations", "uniform"]) == 0
     assert json.loads(output.read_text())["rows"] == rows
     assert f"{rows[1]['perplexity']:.1f} [95.9]" in capsys.readouterr().out
-    assert progressive.main([*call, "0.3", "--allocations", "uniform"]) == 0
-    again = json.loads(output.read_text())["rows"][-1]
-    assert (again["rule"], again["allocation"], again["removed"]) == (
-        *("two_sided_twice", "global"),
-        0.3,
-    )
+    more = [*call, "0.2", "--twice", "0.3", "--allocations", "uniform"]
+    assert progressive.main(more) == 0
+    ordered, again = json.loads(output.read_text())["rows"][-2:]
+    for row, kind in (
+        (ordered, ("activation_aware_in_order", "uniform", 0.2)),
+        (again, ("two_sided_twice", "global", 0.3)),
+    ):
+        assert (row["rule"], row["allocation"], row["removed"]) == kind
+    assert ordered["block_params"] <= 0.8 * dense
     assert again["block_params"] <= 0.7 * dense
     by_gradient = ["--rules", "activation_aware", "--allocations", "global_gradient"]
     assert progressive.main([*call, *by_gradient]) == 0
@@ -66,7 +69,7 @@ def test_other_text_or_weights_under_the_same_names_are_refused(
         *("--parent", str(copy), "--output", str(output), "--work", str(tmp_path / "work")),
         *("--text", str(text), "--tokens", "64", "--window", "16"),
         *("--calibration", str(parent / "text.txt"), "--calibration-tokens", "64"),
-        *("--removed", "0.4", "--twice"),
+        *("--removed", "0.4", "--twice", "--in-order"),
     ]
     rows = [
         {"rule": rule, "allocation": allocation, "removed": removed, "perplexity": 1.0}

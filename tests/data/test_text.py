@@ -50,6 +50,7 @@ def test_each_layout_gives_the_same_columns(tmp_path, name, content, columns):
         ("a.tsv", "x\t1\ny\n", (0, 1), r"a\.tsv: line 2: no column 1, the line has 1"),
         ("a.csv", "text,label\nx,1\n", ("txt", "label"), r"line 2: no column 'txt' \(did you mean"),
         ("a.jsonl", '{"a": 1}\n{"a": \n', ("a",), r"a\.jsonl: line 2: not valid JSON"),
+        ("a.jsonl", '{"a": 1}\n{"a": null}\n', ("a",), "line 2: column 'a' is null; give a value"),
         ("a.jsonl", "[1]\n", ("a",), r"line 1: expected an object"),
         ("a.tsv", "", (0, 1), r"a\.tsv: no rows"),
         ("a.xml", "", (0,), r"unknown kind of table '\.xml'"),

@@ -17,7 +17,7 @@ from ms_eff.methods.base import Method  # noqa: E402  (the environment must be s
 from ms_eff.section import Section  # noqa: E402
 from tests.train.helpers import trainer  # noqa: E402
 
-EPOCHS = 30
+EPOCHS = 100
 
 
 class Kill(Method):
@@ -34,7 +34,7 @@ class Kill(Method):
 
 
 def training(folder, *methods):
-    """Return the training: 180 steps, a checkpoint after every other."""
+    """Return the training: 600 steps, a checkpoint after every other."""
     settings = {"epochs": EPOCHS, "save_every_steps": 2, "eval_every": EPOCHS, "ema": 0.9}
     return trainer(folder, methods=methods, **settings)
 

@@ -314,3 +314,26 @@ def test_logs_that_cannot_be_written_are_said(tmp_path):
     (tmp_path / "logs").touch()
     with pytest.raises(SetupError, match=r"--log-dir .*logs: cannot be written"):
         Supervisor(job(tmp_path, SCRIPT)).run()
+
+
+def test_a_worker_that_hangs_ends_the_job_and_is_named(tmp_path, capfd):
+    script = SCRIPT + "open(os.environ['MS_EFF_PULSE'], 'w').close()\n"
+    script += "if rank == 1: os.kill(os.getpid(), signal.SIGSTOP)\n" + WAIT
+    watch = Supervisor(job(tmp_path, script, hang=3))
+    assert watch.run() == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    silent = "rank 0, rank 1 (stopped by a signal)"
+    assert last.startswith(f"train.sh: no step was finished for 3 s by {silent}; resume with: cd ")
+    assert " --hang 3 --resume auto" in last
+    assert all(worker.code is not None for worker in watch.workers)
+
+
+@pytest.mark.parametrize("hang", [0, 2])
+def test_what_takes_long_outside_of_training_is_no_hang(tmp_path, hang):
+    pulse = "pulse = os.environ['MS_EFF_PULSE']; open(pulse, 'w').close()\n"
+    # steps that take 0.3 s, then something else that takes longer than the limit
+    steps = "for _ in range(5): time.sleep(0.3); os.utime(pulse)\n"
+    after = "os.unlink(pulse)\ntime.sleep(3)\n" if hang else ""
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / ".rank_1.pulse").touch()  # of an earlier job
+    assert Supervisor(job(tmp_path, SCRIPT + pulse + steps + after, hang=hang)).run() == 0

@@ -117,6 +117,21 @@ def test_a_killed_worker_ends_the_job_and_the_printed_command_goes_on(tmp_path):
 
 
 @pytest.mark.slow
+def test_a_worker_that_hangs_ends_the_job(tmp_path):
+    call = Call(tmp_path, epochs=1000)
+    job = call.start("--nproc", 2, "--hang", 20)
+    call.wait_for(lambda: len(call.checkpoints()) > 1, job)
+    os.kill(call.workers(job.pid)[1], signal.SIGSTOP)
+    _, said = job.communicate(timeout=90)
+    assert job.returncode == 1
+    last = said.splitlines()[-1]
+    expected = "train.sh: no step was finished for 20 s by rank 0, rank 1 (stopped by a signal); "
+    assert last.startswith(expected)
+    assert "--hang 20" in last.partition("resume with: ")[2]
+    assert not call.workers(job.pid)
+
+
+@pytest.mark.slow
 def test_two_hosts_train_together_and_one_finishes_what_they_began(tmp_path):
     call = Call(tmp_path, epochs=2)
     port = 20_000 + os.getpid() % 20_000

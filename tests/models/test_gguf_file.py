@@ -30,7 +30,9 @@ _NAMES = {
 }
 
 
-def write_gguf(path: Path, model: Any, kind: str = "llama", splits: str = "smollm") -> None:
+def write_gguf(
+    path: Path, model: Any, kind: str = "llama", splits: str = "smollm", more: Any = None
+) -> None:
     """Write a model as llama.cpp's converter does: rows of q and k in interleaved pairs."""
     writer = gguf.GGUFWriter(path, kind)
     writer.add_block_count(TINY["num_hidden_layers"])
@@ -47,6 +49,8 @@ def write_gguf(path: Path, model: Any, kind: str = "llama", splits: str = "smoll
     writer.add_token_list(["<|im_start|>", "a", "b", "Ġ", "ab", "Ġab", "1"])
     writer.add_token_types([3, 1, 1, 1, 1, 1, 1])
     writer.add_token_merges(["a b", "Ġ ab"])
+    if more is not None:
+        more(writer)
     for name, tensor in model.state_dict().items():
         if name != "lm_head.weight":
             writer.add_tensor(*_converted(name, tensor.numpy()))
@@ -103,6 +107,16 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path, written: tuple[Path, Any
     write_gguf(tmp_path / "splits.gguf", written[1], splits="llama-bpe")
     with pytest.raises(ConfigError, match="llama-bpe"):
         load_tokenizer(tmp_path / "splits.gguf")
+    bias = np.zeros(8, np.float32)
+    odd = {
+        "rotary positions are scaled": lambda w: w.add_rope_scaling_type(gguf.RopeScalingType.YARN),
+        "a part of each head": lambda w: w.add_rope_dimension_count(TINY["head_dim"] // 2),
+        r"q_proj\.bias', which is no part": lambda w: w.add_tensor("blk.0.attn_q.bias", bias),
+    }
+    for said, more in odd.items():
+        write_gguf(tmp_path / "odd.gguf", written[1], more=more)
+        with pytest.raises(CheckpointError, match=said):
+            GGUFModel(tmp_path / "odd.gguf")
     (tmp_path / "not.gguf").write_bytes(b"no" * 40)
     with pytest.raises(CheckpointError, match="no GGUF"):
         GGUFModel(tmp_path / "not.gguf")

@@ -184,6 +184,7 @@ def test_every_contender_is_what_an_experiment_calls_it() -> None:
         "video_accuracy.json": set(video_sizes.ROWS),
         "progressive.json": {
             *("dense", f"{progressive_cells.TWICE}, global"),
+            f"{progressive_cells.IN_ORDER}, uniform",
             *map(", ".join, progressive_cells.CELLS),
         },
     }

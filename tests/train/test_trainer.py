@@ -1,5 +1,6 @@
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,6 +8,7 @@ from mindspore import ops
 
 from ms_eff.errors import CheckpointError, DivergedError
 from ms_eff.methods.base import Method
+from ms_eff.runtime import PULSE_VARIABLE
 from ms_eff.section import Section
 from ms_eff.train import checkpoint
 from ms_eff.train.interrupt import Interrupted
@@ -132,6 +134,28 @@ def test_a_finished_run_is_taken_as_it_is(tmp_path):
     again.fit()
     assert_same(weights(first.model), weights(again.model))
     assert not again.compiled
+
+
+class Pulsing(Method):
+    """Sees whether there is a sign of life during training."""
+
+    name = "pulsing"
+    watches_steps = True
+
+    def on_step_end(self, event):
+        self.found = _pulse().exists()
+
+
+def _pulse():
+    return Path(os.environ[PULSE_VARIABLE])
+
+
+def test_each_step_gives_a_sign_of_life_until_training_is_over(tmp_path, monkeypatch):
+    monkeypatch.setenv(PULSE_VARIABLE, str(tmp_path / "pulse"))
+    watching = Pulsing(Section())
+    trainer(tmp_path, methods=[watching], epochs=1).fit()
+    assert watching.found
+    assert not _pulse().exists()
 
 
 @pytest.mark.gate

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -15,11 +15,38 @@ from cross_check.twins.recipes import loop
 from cross_check.twins.recipes.given import Batch, Given, Trained
 from cross_check.twins.recipes.loop import Loss
 
-__all__ = ["centralized", "frozen", "meta", "resized", "sam", "whitened"]
+__all__ = ["meta", "train"]
+
+Backward = Callable[[nn.Module, Batch, Loss], torch.Tensor]
 
 
-def sam(given: Given) -> Trained:
-    """Train with the gradient at w + e, in each `every`th step.
+def train(given: Given) -> Trained:
+    """Train with whatever of SAM, centralisation, whitening, freezing and resizing is asked for."""
+    backward: Backward | None = _sharpness_aware(given) if "sam" in given.methods else None
+    after_backward = before_step = None
+    network, loss_of = given.network(), loop.cross_entropy(given)
+    if "progressive_freezing" in given.methods:
+        before_step = _resting(given, network)
+    if "progressive_resizing" in given.methods:
+        loss_of = _of_small_images(given, loss_of)
+    filters = _filters(given) if "patch_whitening" in given.methods else {}
+    if "gradient_centralization" in given.methods:
+        after_backward = _centralizing(given)
+        if given.train["optimizer"] != "adamw":  # decayed there
+            given = replace(given, train={**given.train, "weight_decay": 0.0})
+    trained = loop.train(
+        given,
+        network,
+        loss_of,
+        backward=backward,
+        after_backward=after_backward,
+        before_step=before_step or (lambda batch: None),
+    )
+    return {**trained, **filters}
+
+
+def _sharpness_aware(given: Given) -> Backward:
+    """Return the gradient at w + e, in each `every`th step.
 
     SAM: e = rho g / ||g||, the norm over all weights. ASAM: e = rho T^2 g / ||T g||, T = |w|.
     """
@@ -45,16 +72,15 @@ def sam(given: Given) -> Trained:
                 w.copy_(before)
         return loss
 
-    return loop.train(given, given.network(), backward=backward)
+    return backward
 
 
-def centralized(given: Given) -> Trained:
+def _centralizing(given: Given) -> Callable[[nn.Module], None]:
     """Take each filter's mean out of the decayed gradient; the momentum is torch's."""
     kinds: tuple[type[nn.Module], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
     if given.methods["gradient_centralization"]["layers"] == "all":
         kinds = (*kinds, nn.Linear)
-    decoupled = given.train["optimizer"] == "adamw"
-    decay = 0.0 if decoupled else given.train["weight_decay"]
+    decay = 0.0 if given.train["optimizer"] == "adamw" else given.train["weight_decay"]
 
     def after_backward(network: nn.Module) -> None:
         for weight in network.parameters():
@@ -65,9 +91,7 @@ def centralized(given: Given) -> Trained:
                 grad = layer.get_parameter("weight").grad
                 grad -= grad.flatten(1).mean(1).view(-1, *[1] * (grad.ndim - 1))
 
-    if not decoupled:
-        given = replace(given, train={**given.train, "weight_decay": 0.0})
-    return loop.train(given, given.network(), after_backward=after_backward)
+    return after_backward
 
 
 def meta(given: Given) -> Trained:
@@ -113,8 +137,8 @@ def _loss(
     return functional.cross_entropy(outputs, batch.labels[chosen])
 
 
-def whitened(given: Given) -> Trained:
-    """Train above fixed filters, and make the filters anew from the images of the first epoch.
+def _filters(given: Given) -> Trained:
+    """Make the whitening's filters anew from the images of the first epoch.
 
     filter_k = v_k / sqrt(lambda_k + eps) over the eigenvectors of X^T X / (n - 1), largest first.
     """
@@ -129,42 +153,36 @@ def whitened(given: Given) -> Trained:
     filters = filters * filters.gather(1, places).sign()
     if wishes["both_signs"]:
         filters = torch.cat([filters, -filters])
-    trained = loop.train(given, given.network())
     shape = (len(filters), images.shape[1], wishes["patch"], wishes["patch"])
-    return {**trained, "whitening filters": {"": filters.view(shape).cpu().numpy()}}
+    return {"whitening filters": {"": filters.view(shape).cpu().numpy()}}
 
 
-def frozen(given: Given) -> Trained:
+def _resting(given: Given, network: nn.Module) -> Callable[[Batch], None]:
     """Let layers rest from a share of the epochs on: no gradient, no decay, no momentum."""
     layers = given.methods["progressive_freezing"]["layers"]
-    network, epoch = given.network(), [0]
 
     def before_step(batch: Batch) -> None:
-        epoch[0] = batch.epoch
-
-    def after_backward(network: nn.Module) -> None:
         for name, weight in network.named_parameters():
             for layer, share in layers.items():
-                if name.startswith(f"{layer}.") and epoch[0] >= share * given.epochs:
-                    weight.grad = None
+                if name.startswith(f"{layer}.") and batch.epoch >= share * given.epochs:
+                    weight.requires_grad_(False)
 
-    return loop.train(given, network, before_step=before_step, after_backward=after_backward)
+    return before_step
 
 
-def resized(given: Given) -> Trained:
-    """Train on smaller images first, each pixel the mean of the area that it covers."""
+def _of_small_images(given: Given, loss_of: Loss) -> Loss:
+    """Return the loss of smaller images first, each pixel the mean of the area that it covers."""
     wishes = given.methods["progressive_resizing"]
 
-    def loss_of(network: nn.Module, batch: Batch) -> torch.Tensor:
-        images = batch.inputs
+    def of_images(network: nn.Module, batch: Batch) -> torch.Tensor:
         if batch.epoch < wishes["until"] * given.epochs:
-            size, side = images.shape[-1], wishes["side"]
+            size, side = batch.inputs.shape[-1], wishes["side"]
             # every pixel `side` times, then means of `size`: areas without fractions
-            fine = images.repeat_interleave(side, 2).repeat_interleave(side, 3)
-            images = functional.avg_pool2d(fine, size)
-        return functional.cross_entropy(network(images), batch.labels)
+            fine = batch.inputs.repeat_interleave(side, 2).repeat_interleave(side, 3)
+            batch = replace(batch, inputs=functional.avg_pool2d(fine, size))
+        return loss_of(network, batch)
 
-    return loop.train(given, given.network(), loss_of)
+    return of_images
 
 
 @contextmanager

@@ -64,6 +64,14 @@ class Distillation(Method):
         """Tell whether the number of epochs must be known: annealing divides it."""
         return self.settings.kind == "annealing"
 
+    def changes_loss(self) -> bool:
+        """Tell whether it puts another forward into the step: with the teacher's part in it."""
+        return True
+
+    def needs_plain_loss(self) -> bool:
+        """Tell whether it has to come first: its loss replaces the plain one."""
+        return True
+
     def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Refuse before anything is trained a teacher that is not there, or cannot be one.
 

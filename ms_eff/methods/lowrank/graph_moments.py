@@ -23,7 +23,7 @@ from ms_eff.methods.lowrank.layers import Layer, find_layers
 from ms_eff.methods.lowrank.moments import Moments, MomentSum
 from ms_eff.methods.replace import replaced
 
-__all__ = ["Stack", "collect_by_block"]
+__all__ = ["Stack", "collect_by_block", "replace_by_block"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,41 @@ def collect_by_block(
         states.passed(2 * depth + 1 - i)
         after_pass(2 * depth - i)
     states.remove()
+
+
+def replace_by_block(
+    stack: Stack,
+    hidden: np.ndarray,
+    replace: Callable[[int, Mapping[str, Moments]], Mapping[str, np.ndarray]],
+    known: Callable[[int], bool] = lambda i: False,
+    after_block: Callable[[int], None] = lambda done: None,
+) -> None:
+    """Replace the weights of one block after the other, each by what the changed ones feed it.
+
+    Args:
+        stack: the network.
+        hidden: (n, N, dim) what goes into the first block, a row a sample; held in memory.
+        replace: (i, moments of block i's dense layers, inputs alone) -> its weights from now on,
+            under the names of `stack.weights`.
+        known: whether a block's replacement needs no moments any more: it is given none.
+        after_block: told how many blocks are done.
+
+    Raises:
+        PlanError: a layer has an activation.
+    """
+    graph = _BlockGraph(stack.block)
+    for i in range(stack.depth):
+        moments: dict[str, Moments] = {}
+        if not known(i):
+            graph.load(stack.weights(i))
+            sums = _Sums(graph.names, hidden.shape[1])
+            for x in hidden:
+                _, seen, sent = graph.backward(x, np.zeros_like(x))
+                sums.add(seen, sent)
+            moments = {name: Moments(m.inputs, None) for name, m in sums.means().items()}
+        graph.load(replace(i, moments))
+        hidden = np.stack([graph.forward(x) for x in hidden])
+        after_block(i + 1)
 
 
 class _BlockGraph:

@@ -20,6 +20,7 @@ from ms_eff.train.interrupt import Interrupted, StopFlag
 from ms_eff.train.logs import EpochBar
 from ms_eff.train.optim import OptimizerState
 from ms_eff.train.precision import loss_scale, mixed_precision
+from ms_eff.train.pulse import Pulse
 from ms_eff.train.recompute import recompute_blocks
 from ms_eff.train.schedule import learning_rates
 from ms_eff.train.settings import TrainSettings
@@ -121,9 +122,11 @@ class Recovery:
         """
         self._resume()
         done = len(self.losses)
-        with StopFlag() as stop, EpochBar(self.console, title, self.steps, done, _LOG_EVERY) as bar:
+        bar = EpochBar(self.console, title, self.steps, done, _LOG_EVERY)
+        with StopFlag() as stop, bar, Pulse() as pulse:
             for number in range(done, self.steps):
                 self._step(number)
+                pulse.beat()
                 stop.arm()
                 recent = self.losses[-_LOG_EVERY:]
                 bar.advance(sum(recent) / len(recent), self.settings.batch)

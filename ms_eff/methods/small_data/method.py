@@ -244,6 +244,10 @@ class ProgressiveResizing(Method):
     name: ClassVar[str] = "progressive_resizing"
     tasks: ClassVar[tuple[str, ...]] = ("classification",)
 
+    def changes_loss(self) -> bool:
+        """Tell whether it puts another forward into the step: with smaller images before it."""
+        return True
+
     def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Refuse inputs that are no images, or no larger, and networks of one size.
 
@@ -259,9 +263,19 @@ class ProgressiveResizing(Method):
         return "small" if epoch < self.settings.until * self.epochs else ""
 
     def change_step(self, step: Step, phase: str) -> Step:
-        """Shrink what the forward sees."""
+        """Shrink what the forward sees.
+
+        Raises:
+            PlanError: another network in it, such as a teacher, takes no other size.
+        """
         if phase != "small":
             return step
+        for _, cell in step.forward.cells_and_names():
+            if hasattr(cell, "image_size"):
+                raise PlanError(
+                    f"methods.progressive_resizing: a {type(cell).__name__} beside the network "
+                    "takes images of one size; use a teacher of free sizes, or drop one"
+                )
         return replace(step, forward=Shrunk(step.forward, self.settings.side))
 
 

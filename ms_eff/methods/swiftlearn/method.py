@@ -44,6 +44,14 @@ class SwiftLearn(Method):
         """InfoBatch weighs a batch's losses: one replaces them, the other cuts up the batch."""
         return ("distillation", "meta_learning") if self.settings.policy == "infobatch" else ()
 
+    def changes_loss(self) -> bool:
+        """Tell whether it puts another forward into the step: InfoBatch weighs the losses."""
+        return self.settings.policy == "infobatch"
+
+    def needs_plain_loss(self) -> bool:
+        """Tell whether it has to come first: InfoBatch needs the loss of each sample."""
+        return self.settings.policy == "infobatch"
+
     def on_start(self, run: RunStart) -> None:
         """Set up the records, which grow with the samples of the run.
 
@@ -161,7 +169,9 @@ class SwiftLearn(Method):
     def _evaluate(self, event: EpochEnd, indices: np.ndarray) -> None:
         if self._movements is not None and len(indices):
             logits = event.predict(indices).astype(np.float32)
-            self._movements.record(indices, logits, event.epoch)
+            # a damaged picture's are zeros, which would seem to have moved most of all
+            seen = logits.reshape(len(logits), -1).any(axis=1)
+            self._movements.record(indices[seen], logits[seen], event.epoch)
             self._evaluated += len(indices)
 
     def _compares(self, epoch: int) -> bool:

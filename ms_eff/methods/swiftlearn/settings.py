@@ -46,8 +46,9 @@ class SwiftLearnSettings(Section):
     @model_validator(mode="after")
     def _fits_the_policy(self) -> Self:
         for policy, keys in _OWN.items():
-            idle = sorted(self.model_fields_set & set(keys))
-            if idle and policy != self.policy and getattr(self, idle[0]) is not None:
+            said = self.model_fields_set & set(keys)
+            idle = sorted(key for key in said if getattr(self, key) is not None)
+            if idle and policy != self.policy:
                 raise ValueError(f"{idle[0]}: for policy {policy}, not {self.policy}; leave it out")
         if self.selection == "topk" and self.temperature != 1.0:
             raise ValueError(

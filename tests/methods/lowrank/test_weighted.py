@@ -56,14 +56,24 @@ def test_loss_equals_its_theoretical_minimum(S: int, C: int, seen: int, two_side
         assert achieved == pytest.approx(least_loss(W, rank, inputs, gradients), rel=1e-6)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("seen", [4000, 900])
-def test_loss_equals_its_theoretical_minimum_at_width_1536(seen: int) -> None:
-    W = np.random.default_rng(0).standard_normal((1536, 1536))
-    inputs, gradients = samples(1536, seen, 1, 4.0), samples(1536, 3000, 2)
-    first, last = weighted.weighted_factors(W, 400, moment(inputs), moment(gradients))
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("two_sided", [False, True])
+@pytest.mark.parametrize(
+    ("width", "seen"),
+    [(128, 300), (128, 60), (576, 1200), (576, 300),
+     *(pytest.param(*size, marks=pytest.mark.slow)
+       for size in ((1536, 4000), (1536, 900), (4096, 2000)))],
+)  # fmt: skip
+def test_loss_equals_its_theoretical_minimum_at_the_widths_of_models(
+    width: int, seen: int, two_sided: bool
+) -> None:
+    W, rank = np.random.default_rng(0).standard_normal((width, width)), width // 4
+    inputs = samples(width, seen, 1, 4.0)
+    gradients = samples(width, 2 * width, 2) if two_sided else None
+    F = moment(gradients) if gradients is not None else None
+    first, last = weighted.weighted_factors(W, rank, moment(inputs), F)
     achieved = sampled_loss(W - last @ first, inputs, gradients)
-    assert achieved == pytest.approx(least_loss(W, 400, inputs, gradients), rel=1e-6)
+    assert achieved == pytest.approx(least_loss(W, rank, inputs, gradients), rel=1e-6)
 
 
 def test_it_is_the_truncated_svd_with_both_roots_undone() -> None:

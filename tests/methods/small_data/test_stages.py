@@ -16,6 +16,7 @@ from ms_eff.methods.small_data import (
     ProgressiveResizingSettings,
     Shrunk,
 )
+from ms_eff.train.step import Step
 from tests.tolerances import LAYER
 from tests.train.helpers import small_net, trainer, weights
 
@@ -54,6 +55,21 @@ def test_a_wrong_layer_is_named_before_training(tmp_path) -> None:
     everything = _freezing(**{"0": 0.5, "1": 0.5, "4": 0.5})
     with pytest.raises(PlanError, match="nothing would be trained"):
         trainer(tmp_path, methods=[everything]).fit()
+
+
+class _Taught(nn.Cell):
+    def __init__(self) -> None:
+        super().__init__()
+        self.teacher = models.build("vit", image_size=8, patch_size=4, dim=6, depth=1, heads=2)
+
+
+def test_a_teacher_of_one_size_is_refused() -> None:
+    step = Step(small_net(), _Taught(), ())
+    assert _resizing(side=4).change_step(step, "") is step
+    with pytest.raises(
+        PlanError, match=r"a VisionTransformer beside the network takes images of one size"
+    ):
+        _resizing(side=4).change_step(step, "small")
 
 
 class _Same(nn.Cell):

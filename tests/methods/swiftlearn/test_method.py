@@ -190,6 +190,21 @@ def test_a_dropped_sample_that_moves_most_comes_back_at_the_next_reevaluation_on
     assert method._trained == passes.trained
 
 
+def test_a_damaged_picture_which_no_forward_can_show_does_not_seem_to_move():
+    method = _method(reevaluate_every=1, keep=0.25)
+    method.epochs = 4
+    method.on_start(_start(small_feed(train_size=8, drop_last=False).data.train))
+    logits = 50.0 + np.arange(16, dtype=np.float32).reshape(8, 2)
+    shown = np.where(np.arange(8) == 5, 0.0, 1.0)[:, None]  # what `predict` gives of a damaged one
+    for epoch in range(3):
+        logits = logits + np.arange(8, dtype=np.float32)[::-1, None]  # the first moves most
+        subset = method.subset(epoch, np.arange(8))
+        method.on_step_end(StepEnd(epoch, epoch, subset, Tensor(logits[subset])))
+        event = EpochEnd(epoch, 4, small_net(), lambda i: (shown * logits)[i], None, print)  # noqa: B023
+        method.on_epoch_end(event)
+    assert method.subset(3, np.arange(8)).tolist() == [0, 1]
+
+
 @pytest.mark.gate
 @pytest.mark.parametrize(
     ("policy", "settings", "at"),

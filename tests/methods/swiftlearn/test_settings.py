@@ -22,6 +22,7 @@ def test_the_defaults_are_the_papers():
         ({"keep": 0.0}, "greater than 0"),
         ({"warmup_epochs": 1}, "warmup_epochs = 1: .*give 2 or more"),
         ({"policy": "random_fresh", "selection": "sample"}, "selection: for policy swiftlearn"),
+        ({"policy": "infobatch", "reevaluate_every": None, "selection": "topk"}, "selection: for"),
         ({"anneal_epochs": 1}, "anneal_epochs: for policy infobatch, not swiftlearn"),
         ({"policy": "infobatch", "warmup_epochs": 1}, "anneal_epochs = 1"),
         ({"policy": "random"}, "random_fixed"),
