@@ -137,7 +137,8 @@ def read_rows(path: str | Path, kind: Kind) -> dict[str, Any]:
         ConfigError: missing, damaged, or another kind of file.
     """
     found = read_json(path, ConfigError)
-    if not isinstance(found, dict) or found.get("format") != kind.format:
+    whole = isinstance(found, dict) and found.keys() >= {"format", "settings", "calls", "rows"}
+    if not whole or found["format"] != kind.format:
         raise ConfigError(
             f"{path}: not rows of `python -m ms_eff.bench.{kind.name}` ({kind.format}); "
             "name the file that it wrote"

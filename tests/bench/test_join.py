@@ -41,6 +41,9 @@ def test_what_does_not_belong_together_is_refused_and_nothing_is_written(tmp_pat
     (tmp_path / "4.json").write_text('{"format": "ms_eff.os/1"}')
     with pytest.raises(ConfigError, match=r"4\.json: not rows of an experiment"):
         join(tmp_path / "all.json", [tmp_path / "4.json"])
+    (tmp_path / "5.json").write_text(json.dumps({"format": KIND.format, "rows": []}))
+    with pytest.raises(ConfigError, match=r"5\.json: not rows of `python -m ms_eff\.bench"):
+        join(tmp_path / "all.json", [one, tmp_path / "5.json"])
     assert not (tmp_path / "all.json").exists()
     assert main([str(one), str(one)]) == 2
     assert "1.json: exists; name a new file" in capsys.readouterr().err

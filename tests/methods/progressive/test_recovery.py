@@ -14,7 +14,7 @@ from ms_eff.errors import ConfigError
 from ms_eff.methods.progressive.family import Family
 from ms_eff.methods.progressive.recovery import Recovery
 from ms_eff.models.shards import Shards
-from ms_eff.runtime import Worker
+from ms_eff.runtime import PULSE_VARIABLE, Worker
 from ms_eff.train.interrupt import Interrupted
 from tests.methods.progressive.conftest import family_config
 
@@ -30,9 +30,20 @@ def trained(
 
 
 @pytest.mark.gate
-def test_training_helps_and_steps_fall(parent: Path, tmp_path: Path) -> None:
-    family = trained(parent, tmp_path, "w1_only")
+def test_training_helps_and_steps_fall(
+    parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pulse, alive = tmp_path / "pulse", []
+    monkeypatch.setenv(PULSE_VARIABLE, str(pulse))
+    step = Recovery._step
+    # what the last step left behind, for `train.sh`
+    monkeypatch.setattr(
+        Recovery, "_step", lambda self, number: (alive.append(pulse.exists()), step(self, number))
+    )
+    family = trained(parent, tmp_path / "out", "w1_only")
     rows = family.run()
+    assert alive == [number > 0 for _ in rows for number in range(len(alive) // 2)]
+    assert not pulse.exists()
     assert [row["trained_tokens"] for row in rows] == [64, 128]
     for index, row in enumerate(rows):
         member, before = Shards(family.folder.of(index)), Shards(family.folder.of(index, "steps"))
