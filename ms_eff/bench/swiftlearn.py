@@ -14,7 +14,7 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +24,7 @@ from ms_eff.bench.sst2 import check_held_out, held_out
 from ms_eff.bench.swiftlearn_sizes import (
     FULL,
     KIND,
+    POLICIES,
     SIZES,
     TASKS,
     WARMUP,
@@ -56,6 +57,7 @@ def run(
     output: Path,
     command: str = "",
     console: Console | None = None,
+    policies: Collection[str] = tuple(POLICIES),
 ) -> list[dict[str, Any]]:
     """Measure every row that `output` does not hold yet, saving each at once; return all rows.
 
@@ -67,6 +69,7 @@ def run(
         output: JSON with the rows.
         command: for the record.
         console: where to tell what happens.
+        policies: those wanted, beside full training.
 
     Raises:
         ConfigError: `output` was made with other settings.
@@ -85,7 +88,7 @@ def run(
         if console is not None:
             console.print(_line(row))
 
-    return measure_missing(rows, cases(task, size), one, tell)
+    return measure_missing(rows, cases(task, size, policies), one, tell)
 
 
 def measure(
@@ -206,7 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     def job(console: Console) -> None:
         size = changed_size(SIZES[options.task][options.size], changes)
-        run(options.task, size, where, work, output, command, console)
+        run(options.task, size, where, work, output, command, console, options.policies)
 
     code = call("swiftlearn", command, work, job)
     if code == 0:
@@ -228,6 +231,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, help="default: results/swiftlearn_TASK.json")
     add("--work", type=Path, help="folder of the runs; default: runs/swiftlearn/TASK")
     add("--seeds", nargs="+", type=int)
+    add(
+        "--policies",
+        nargs="+",
+        choices=[policy for policy in POLICIES if policy != FULL],
+        default=tuple(POLICIES),
+        help="beside full training (default: all)",
+    )
     add("--samples", type=int, help="training samples")
     add("--test-samples", type=int)
     add("--batch", type=int, help="samples a step")

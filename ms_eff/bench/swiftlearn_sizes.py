@@ -5,7 +5,7 @@ Imports no MindSpore.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,13 +109,19 @@ class Case:
         return Path(f"seed{self.seed}", name)
 
 
-def cases(task: str, size: Size) -> Iterator[Case]:
-    """Give all rows, seed by seed, so that an experiment stopped early still compares policies."""
+def cases(task: str, size: Size, policies: Collection[str] = tuple(POLICIES)) -> Iterator[Case]:
+    """Give the rows, seed by seed, so that an experiment stopped early still compares policies.
+
+    Args:
+        task: one of `TASKS`.
+        size: has the seeds.
+        policies: those wanted; full training, which all are held against, comes with any of them.
+    """
     for seed in size.seeds:
         yield Case(task, seed, FULL, 1.0)
         for keep in sorted({keep for kept in TASKS[task].values() for keep in kept}):
             for policy, kept in TASKS[task].items():
-                if keep in kept:
+                if keep in kept and policy in policies:
                     yield Case(task, seed, policy, keep)
 
 

@@ -41,6 +41,15 @@ def test_rows_compare_every_policy_at_equal_keep_seed_by_seed(task, tmp_path):
         assert {policy for policy, keep in per if keep == least} == set(POLICIES) - {FULL}
 
 
+def test_some_policies_come_with_full_training(tmp_path):
+    some = list(cases("sst2", SIZES["sst2"]["hour"], ["swiftlearn topk"]))
+    assert [(c.seed, c.policy, c.keep) for c in some] == [
+        (seed, *row)
+        for seed in (1, 2)
+        for row in ((FULL, 1.0), ("swiftlearn topk", 0.1), ("swiftlearn topk", 0.3))
+    ]
+
+
 def test_runs_of_a_seed_differ_in_method_and_folder_only(tmp_path):
     size = SIZES["sst2"]["quick"]
     dumps = [make_config(case, size, WHERE, tmp_path).to_dict() for case in cases("sst2", size)]
