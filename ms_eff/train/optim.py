@@ -117,7 +117,10 @@ class Update(nn.Cell):
         self.transforms = tuple(
             tuple(change for t in transforms if (change := t(w)) is not None) for w in weights
         )
+        self.changes = any(self.transforms)
         self.nesterov = settings.nesterov
+        self.decay = settings.weight_decay
+        self.each = ops.HyperMap()
         self.apply_momentum = ops.ApplyMomentum()
         self.apply_adam = ops.Adam()
 
@@ -132,39 +135,102 @@ class Update(nn.Cell):
         return rate
 
     def _sgd(self, grads: tuple[Tensor, ...], rate: Tensor) -> None:
-        for i in range(self.count):
-            weight, grad, lr = self.weights[i], grads[i], rate * self.ratios[i]
-            if self.decays[i] > 0:
-                grad = grad + self.decays[i] * weight
-            for transform in self.transforms[i]:
-                grad = transform(grad)
-            if self.kind == "momentum" and self.nesterov:
-                # MindSpore 2.9's CPU kernel ignores use_nesterov, so it is spelt out
-                velocity = self.mu * self.first[i] + grad
-                ops.assign(self.first[i], velocity)
-                ops.assign_sub(weight, lr * (grad + self.mu * velocity))
-            elif self.kind == "momentum":
-                self.apply_momentum(weight, self.first[i], lr, grad, self.mu)
-            else:
-                ops.assign_sub(weight, lr * grad)
+        grads = self._transformed(self.each(_one_decayed, self.weights, self.decays, grads))
+        if self.kind == "momentum" and self.nesterov:
+            update = ops.partial(_one_nesterov, self.mu, rate)
+            self.each(update, self.weights, self.ratios, self.first, grads)
+        elif self.kind == "momentum":
+            update = ops.partial(_one_momentum, self.apply_momentum, self.mu, rate)
+            self.each(update, self.weights, self.ratios, self.first, grads)
+        else:
+            self.each(ops.partial(_one_sgd, rate), self.weights, self.ratios, grads)
 
     def _adamw(self, grads: tuple[Tensor, ...], rate: Tensor) -> None:
+        grads = self._transformed(grads)
         self.taken += self.one_more
         done = ops.gather(self.taken, self.chosen, 0).astype(mstype.float32)
         powers1, powers2 = self.beta1**done, self.beta2**done
         # the kernel adds eps before it corrects the bias of the variance; torch adds it after
         every_eps = ops.unstack(self.eps * ops.sqrt(1 - powers2))
         power1, power2 = ops.unstack(powers1), ops.unstack(powers2)
+        # a weight's rate times its decay is the same for all that decay
+        update = ops.partial(
+            _one_adamw, self.apply_adam, self.beta1, self.beta2, rate, rate * self.decay
+        )
+        self.each(
+            update, self.weights, self.ratios, self.decays, self.first, self.second,
+            power1, power2, every_eps, grads,
+        )  # fmt: skip
+
+    def _transformed(self, grads: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        if not self.changes:
+            return grads
+        changed = []
         for i in range(self.count):
-            weight, grad, lr = self.weights[i], grads[i], rate * self.ratios[i]
+            grad = grads[i]
             for transform in self.transforms[i]:
                 grad = transform(grad)
-            if self.decays[i] > 0:
-                ops.assign_sub(weight, lr * self.decays[i] * weight)
-            self.apply_adam(
-                weight, self.first[i], self.second[i], power1[i], power2[i], lr,
-                self.beta1, self.beta2, every_eps[i], grad,
-            )  # fmt: skip
+            changed.append(grad)
+        return tuple(changed)
+
+
+# of one weight: `HyperMap` unfolds them over all much faster than the compiler unfolds a loop
+
+_one_decayed = ops.MultitypeFuncGraph("decayed")
+_one_sgd = ops.MultitypeFuncGraph("sgd")
+_one_momentum = ops.MultitypeFuncGraph("momentum")
+_one_nesterov = ops.MultitypeFuncGraph("nesterov")
+_one_adamw = ops.MultitypeFuncGraph("adamw")
+
+
+@_one_decayed.register("Tensor", "Number", "Tensor")
+def _decayed_one(weight: Tensor, decay: float, grad: Tensor) -> Tensor:
+    if decay > 0:
+        grad = ops.Add()(grad, ops.Mul()(weight, decay))
+    return grad
+
+
+@_one_sgd.register("Tensor", "Tensor", "Number", "Tensor")
+def _sgd_one(rate: Tensor, weight: Tensor, ratio: float, grad: Tensor) -> Tensor:
+    return ops.AssignSub()(weight, ops.Mul()(grad, _own(rate, ratio)))
+
+
+@_one_momentum.register("Function", "Number", "Tensor", "Tensor", "Number", "Tensor", "Tensor")
+def _momentum_one(
+    apply: ops.Primitive, mu: float, rate: Tensor, weight: Tensor, ratio: float, first: Tensor,
+    grad: Tensor,
+) -> Tensor:  # fmt: skip
+    return apply(weight, first, _own(rate, ratio), grad, mu)
+
+
+@_one_nesterov.register("Number", "Tensor", "Tensor", "Number", "Tensor", "Tensor")
+def _nesterov_one(
+    mu: float, rate: Tensor, weight: Tensor, ratio: float, first: Tensor, grad: Tensor
+) -> Tensor:
+    # MindSpore 2.9's CPU kernel ignores use_nesterov, so it is spelt out
+    velocity = mu * first + grad
+    ops.assign(first, velocity)
+    return ops.assign_sub(weight, _own(rate, ratio) * (grad + mu * velocity))
+
+
+@_one_adamw.register(
+    "Function", "Number", "Number", "Tensor", "Tensor", "Tensor", "Number", "Number", "Tensor",
+    "Tensor", "Tensor", "Tensor", "Tensor", "Tensor",
+)  # fmt: skip
+def _adamw_one(
+    apply: ops.Primitive, beta1: float, beta2: float, rate: Tensor, shrink: Tensor,
+    weight: Tensor, ratio: float, decay: float, first: Tensor, second: Tensor,
+    power1: Tensor, power2: Tensor, eps: Tensor, grad: Tensor,
+) -> Tensor:  # fmt: skip
+    if decay > 0:
+        ops.AssignSub()(weight, ops.Mul()(weight, shrink))
+    return apply(weight, first, second, power1, power2, _own(rate, ratio), beta1, beta2, eps, grad)[
+        0
+    ]
+
+
+def _own(rate: Tensor, ratio: float) -> Tensor:
+    return rate if ratio == 1 else ops.Mul()(rate, ratio)
 
 
 def _is_bias(weight: Parameter) -> bool:

@@ -123,22 +123,40 @@ class TrainStep(nn.Cell):
         return rate
 
     def _follow(self, rate: Tensor) -> Tensor:
-        for i in range(len(self.followed)):
-            new = self.kept * self.averaged[i] + (1 - self.kept) * self.followed[i]
-            rate = ops.depend(rate, ops.assign(self.averaged[i], new))
-        return rate
+        return ops.depend(
+            rate, _each(ops.partial(_one_average, self.kept), self.averaged, self.followed)
+        )
 
 
 def clip_by_global_norm(grads: tuple[Tensor, ...], bound: float) -> tuple[Tensor, ...]:
     """Scale all gradients by min(1, bound / (their joint L2 norm + 1e-6)), as torch does."""
-    squares = ms.Tensor(0.0, ms.float32)
-    for grad in grads:
-        squares = squares + ops.reduce_sum(ops.square(grad.astype(ms.float32)))
-    factor = ops.minimum(ms.Tensor(1.0, ms.float32), bound / (ops.sqrt(squares) + 1e-6))
-    clipped: tuple[Tensor, ...] = ()
-    for grad in grads:
-        clipped = (*clipped, grad * factor.astype(grad.dtype))
+    norm = ops.sqrt(ops.AddN()(_each(_one_square_sum, grads)))
+    factor = ops.minimum(ms.Tensor(1.0, ms.float32), bound / (norm + 1e-6))
+    clipped: tuple[Tensor, ...] = _each(ops.partial(_one_scaled, factor), grads)
     return clipped
+
+
+# of one weight: `HyperMap` unfolds them over all much faster than the compiler unfolds a loop
+
+_each = ops.HyperMap()
+_one_square_sum = ops.MultitypeFuncGraph("square_sum")
+_one_scaled = ops.MultitypeFuncGraph("scaled")
+_one_average = ops.MultitypeFuncGraph("average")
+
+
+@_one_square_sum.register("Tensor")
+def _square_sum(grad: Tensor) -> Tensor:
+    return ops.ReduceSum()(ops.Square()(ops.Cast()(grad, ms.float32)), ())
+
+
+@_one_scaled.register("Tensor", "Tensor")
+def _scaled(factor: Tensor, grad: Tensor) -> Tensor:
+    return ops.Mul()(grad, ops.Cast()(factor, grad.dtype))
+
+
+@_one_average.register("Number", "Tensor", "Tensor")
+def _average(kept: float, averaged: Tensor, followed: Tensor) -> Tensor:
+    return ops.Assign()(averaged, kept * averaged + (1 - kept) * followed)
 
 
 def _keep(grads: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
