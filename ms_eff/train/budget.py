@@ -76,6 +76,7 @@ class Budget:
         self._steps: deque[float] = deque(maxlen=RECENT)
         self.taken = {"evaluation": 0.0, "saving": 0.0}
         self._lately = {kind: deque[float](maxlen=_FEW) for kind in self.taken}
+        self._guessed: set[str] = set()
         self.between = 0.0  # epochs, besides evaluation and saving: the pipeline's start, logs
         self._aside = 0.0  # of the time since the last step, what `timed` has measured
         self.now = self.read()
@@ -91,6 +92,9 @@ class Budget:
         began = self.read()
         yield
         taken = self.read() - began
+        if kind in self._guessed:
+            self._guessed.remove(kind)
+            self._lately[kind].clear()
         self._lately[kind].append(taken)
         self.taken[kind] = max(self._lately[kind])
         self._aside += taken
@@ -111,9 +115,8 @@ class Budget:
         return len(self._steps)
 
     def expect(self, kind: str, seconds: float) -> None:
-        """Say what an `evaluation` or a `saving` takes, in place of what has been measured."""
-        self._lately[kind].clear()
-        self._lately[kind].append(seconds)
+        """Say what an `evaluation` or a `saving` takes, until a whole one has been measured."""
+        self._guessed.add(kind)
         self.taken[kind] = seconds
 
     def mark(self) -> None:

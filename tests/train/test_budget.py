@@ -186,6 +186,19 @@ def test_a_slow_evaluation_is_forgotten_after_a_few():
         assert budget.reserve == pytest.approx(longest)
 
 
+def test_a_guess_ends_with_the_first_whole_evaluation():
+    clock = Clock()
+    budget = Budget(100.0, clock=clock)
+    with budget.timed("evaluation"):  # of a part
+        clock.now += 1.0
+    budget.expect("evaluation", 10.0)
+    assert budget.reserve == 10.0
+    for seconds, longest in ((7.0, 7.0), (6.0, 7.0), (8.0, 8.0)):
+        with budget.timed("evaluation"):
+            clock.now += seconds
+        assert budget.reserve == pytest.approx(longest)
+
+
 def test_a_share_runs_on_evenly():
     fitted = Fitted(step=10, share=0.5, steps=4)
     assert [fitted.share_at(step) for step in (10, 12, 14, 20)] == [0.5, 0.75, 1.0, 1.0]
