@@ -32,7 +32,7 @@ _SIDE = 32
 
 
 def measure(
-    *, width: int = 64, batch: int = 256, form: str = "baseline", warmup: int = 1, runs: int = 5
+    *, width: int = 64, batch: int = 256, form: str = "baseline", warmup: int = 3, runs: int = 5
 ) -> dict[str, Any]:
     """Time both sides on as many threads as this process may use cores.
 
@@ -73,7 +73,7 @@ def measure(
         "train_step": step,
         "parts": {
             name: ratio_row(compare({"ms_eff": here, "torch": there}, warmup, runs))
-            for name, here, there in _parts(width, batch, rng)
+            for name, here, there in _parts(width, batch, form, rng)
         },
         "images_per_second": 1000.0 * batch / step["ms_eff"]["median_ms"],
         "pipeline": _pipeline(batch),
@@ -149,22 +149,27 @@ def _our_step(network: Any, images: np.ndarray, labels: np.ndarray, runs: int) -
 
 
 def _parts(
-    width: int, batch: int, rng: np.random.Generator
+    width: int, batch: int, form: str, rng: np.random.Generator
 ) -> Iterator[tuple[str, Callable[[], Any], Callable[[], Any]]]:
-    """Yield (name, ours, torch's) for operations of the largest layer, with gradients."""
+    """Yield (name, ours, torch's) for the operations on the largest maps, with gradients."""
     import torch
     from mindspore import nn
 
-    shape = (batch, width, _SIDE, _SIDE)
-    values = rng.standard_normal(shape, dtype=np.float32)
+    from ms_eff.models.celu import CELU
+
     convolution = nn.Conv2d(width, 2 * width, 3, pad_mode="pad", padding=1)
-    pairs = (
-        ("convolution", convolution, torch.nn.Conv2d(width, 2 * width, 3, padding=1, bias=False)),
-        ("batch normalisation", nn.BatchNorm2d(width), torch.nn.BatchNorm2d(width)),
-        ("ReLU", nn.ReLU(), torch.nn.ReLU()),
-        ("max pool", nn.MaxPool2d(2, 2), torch.nn.MaxPool2d(2)),
+    twin = torch.nn.Conv2d(width, 2 * width, 3, padding=1, bias=False)
+    activation = ("ReLU", nn.ReLU(), torch.nn.ReLU())
+    if form == "competition":
+        activation = ("CELU", CELU(0.3), torch.nn.CELU(0.3))
+    parts = (
+        ("convolution", convolution, twin, width),
+        ("batch normalisation", nn.BatchNorm2d(width), torch.nn.BatchNorm2d(width), width),
+        (*activation, width),
+        ("max pool", nn.MaxPool2d(2, 2), torch.nn.MaxPool2d(2), 2 * width),
     )
-    for name, cell, module in pairs:
+    for name, cell, module, channels in parts:
+        values = rng.standard_normal((batch, channels, _SIDE, _SIDE), dtype=np.float32)
         yield name, _our_part(cell, values), _torch_part(module, values)
 
 

@@ -35,6 +35,8 @@ KIND = Kind("small_data", ("recipe", "seed"), growing=("seeds", "recipes"))
 RECIPES = ("baseline", "sam", "sam_ip", "sam_gc", "meta", "best", "airbench")
 _MODULE = "ms_eff.bench.small_data"
 _CONFIG = "resnet9_cifar10_5k_{}.yaml"
+# settings of a run that the command itself has to know
+_OPTIONS = {"seed": "--seed", "output": "--work", "train.time_budget": "--seconds"}
 
 
 @dataclass(frozen=True)
@@ -61,8 +63,12 @@ class Plan:
         """Return one run's config.
 
         Raises:
-            ConfigError: the recipe or an override is wrong.
+            ConfigError: the recipe or an override is wrong, or has an option of its own.
         """
+        for word in self.overrides:
+            key = word.split("=")[0].strip()
+            if key in _OPTIONS:
+                raise ConfigError(f"{word}: {key} is said by {_OPTIONS[key]}; leave it out here")
         data = ["data.name=digits", "data.image_size=32", "data.train_limit=1000"]
         if self.data != "digits":
             data = [f"data.root={self.data}"]
@@ -197,7 +203,7 @@ def measured(config: Config, console: Console | None) -> dict[str, Any]:
     # afresh: seconds that begin in the middle of an epoch are not those of an epoch
     experiment = Experiment(config, f"python -m {_MODULE}", console, fresh=True)
     experiment.train()
-    (stage,) = (s for name, s in experiment.results.stages.items() if name == "trained")
+    stage = experiment.results.stages["trained"]
     return {
         "accuracy": stage["accuracy"],
         "loss": stage["loss"],

@@ -116,13 +116,13 @@ def _check_comparable(config: Config, as_it_is: Config, changes: str) -> None:
     same = {
         "data.test_split": (config.data.test_split, as_it_is.data.test_split),
         "data.train_limit": (config.data.train_limit, as_it_is.data.train_limit),
-        "train.time_budget": (config.train.time_budget, as_it_is.train.time_budget),
+        "data.test_limit": (config.data.test_limit, as_it_is.data.test_limit),
     }
     for key, (found, wanted) in same.items():
         if found != wanted:
             raise ConfigError(
                 f"--change {changes}: {key} has to be the same for all rows ({wanted}), and would "
-                f"be {found}; leave it out, or give --seconds"
+                f"be {found}; leave it out"
             )
 
 

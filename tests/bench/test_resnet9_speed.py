@@ -19,7 +19,7 @@ def test_both_sides_compute_the_same_and_everything_is_timed() -> None:
     found = resnet9_speed.measure(width=2, batch=8, form="competition", runs=2)
     assert found["difference"] < FP32
     assert found["train_step"]["ms_eff"]["runs"] == found["train_step"]["torch"]["runs"] == 2
-    parts = ["convolution", "batch normalisation", "ReLU", "max pool"]
+    parts = ["convolution", "batch normalisation", "CELU", "max pool"]
     assert list(found["parts"]) == parts
     assert found["pipeline"]["augment"] == "crop_flip"
     step = found["train_step"]["ms_eff"]["median_ms"]

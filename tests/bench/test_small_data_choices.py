@@ -60,8 +60,16 @@ def test_a_wrong_change_is_told_before_anything_is_trained(tmp_path, trained, ca
     assert "made with other settings" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("change", ["seed=1", "output=there", "train.time_budget=1200s"])
+def test_a_change_that_has_an_option_is_refused(tmp_path, trained, capsys, change) -> None:
+    assert main(_words(tmp_path, "", change)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{change}: {change.split('=')[0]} is said by --" in line
+    assert trained == []
+
+
 @pytest.mark.parametrize(
-    "change", ["data.test_split=null", "data.train_limit=100", "train.time_budget=1200s"]
+    "change", ["data.test_split=null", "data.train_limit=100", "data.test_limit=100"]
 )
 def test_a_change_that_would_spoil_the_comparison_is_refused(
     tmp_path, trained, capsys, change

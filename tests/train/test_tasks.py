@@ -47,6 +47,17 @@ def test_the_language_loss_is_that_of_the_next_token() -> None:
     assert float(found.asnumpy()) == pytest.approx(losses[:2].mean(), rel=LAYER)
 
 
+def test_smoothed_labels_are_cross_entropy_with_a_share_on_every_class() -> None:
+    logits = RNG.standard_normal((6, 5)).astype(np.float32)
+    labels = RNG.integers(0, 5, 6).astype(np.int32)
+    wanted = 0.8 * np.eye(5)[labels] + 0.2 / 5
+    exact = logits.astype(np.float64)
+    chances = np.exp(exact) / np.exp(exact).sum(1, keepdims=True)
+    expected = -(wanted * np.log(chances)).sum(1).mean()
+    found = Classification().loss(0.2)(Tensor(logits), Tensor(labels))
+    assert float(found.asnumpy()) == pytest.approx(expected, rel=LAYER)
+
+
 @pytest.mark.gate
 def test_smoothing_mixes_in_the_mean_over_the_vocabulary() -> None:
     ids = IDS[:20].reshape(4, 5)

@@ -40,7 +40,10 @@ def patch_moments(
         total = products if total is None else total + products
         patches += len(rows)
     if total is None or patches < 2:
-        raise DataError(f"patch_whitening: {patches} patches of {patch} x {patch}; at least 2")
+        raise DataError(
+            f"patch_whitening.patch = {patch}: the images have {patches} patches of "
+            f"{patch} x {patch}, and 2 are needed; give a smaller patch, or more images"
+        )
     return total / (patches - 1), patches
 
 

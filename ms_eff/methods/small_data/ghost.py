@@ -11,7 +11,7 @@ from mindspore import Parameter, Tensor, nn, ops
 from ms_eff.errors import PlanError
 from ms_eff.methods.replace import replaced
 
-__all__ = ["GhostBatchNorm", "apply_ghost_batch_norm"]
+__all__ = ["GhostBatchNorm", "apply_ghost_batch_norm", "require_norms"]
 
 
 class GhostBatchNorm(nn.BatchNorm2d):
@@ -54,7 +54,9 @@ class GhostBatchNorm(nn.BatchNorm2d):
             )[0]
         batch, channels, height, width = x.shape
         if batch % self.splits != 0:
-            raise ValueError("ghost_batch_norm.splits: should divide the batch")
+            raise ValueError(
+                f"ghost_batch_norm.splits: {self.splits} does not divide the batch of {batch}"
+            )
         parts = x.reshape(batch // self.splits, self.splits * channels, height, width)
         gamma, beta = ops.tile(self.gamma, (self.splits,)), ops.tile(self.beta, (self.splits,))
         parts = self.parts_norm(parts, gamma, beta, self.part_mean, self.part_variance)[0]
@@ -90,11 +92,25 @@ def apply_ghost_batch_norm(network: nn.Cell, splits: int) -> tuple[nn.Cell, list
             swaps.append((cell, ghost.set_train(cell.training)))
             names.append(name)
     if not swaps:
-        raise PlanError(
-            f"methods.ghost_batch_norm: {type(network).__name__} has no batch normalisation; "
-            "leave it out"
-        )
+        raise _none_in(network)
     return replaced(network, swaps), names
+
+
+def require_norms(network: nn.Cell) -> None:
+    """Raise PlanError if no method before this one can leave batch normalisations in a network.
+
+    Those of clips count: methods make 2-D ones of them.
+    """
+    kinds = (nn.BatchNorm2d, nn.BatchNorm3d)
+    if not any(isinstance(cell, kinds) for _, cell in network.cells_and_names()):
+        raise _none_in(network)
+
+
+def _none_in(network: nn.Cell) -> PlanError:
+    return PlanError(
+        f"methods.ghost_batch_norm: {type(network).__name__} has no batch normalisation; "
+        "leave it out"
+    )
 
 
 def rebuild(network: nn.Cell, plan: Mapping[str, Any]) -> nn.Cell:

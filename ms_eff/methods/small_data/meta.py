@@ -34,8 +34,10 @@ class MetaGradient(nn.Cell):
     with H_j the Hessian of S at w_j. Its product with a vector is a central difference of two
     gradients, exact for quadratic losses: the CPU has no second derivative of max pooling.
 
-    Running statistics move with the unadapted weights' passes only. A loss scale divides out of
-    the adaptation. Each worker adapts to its own samples; `reduce` averages the result.
+    All passes over a task's support draw one dropout mask, so that S is one function; its query
+    draws another. Running statistics move with the unadapted weights' passes only. A loss scale
+    divides out of the adaptation. Each worker adapts to its own samples; `reduce` averages the
+    result.
 
     Args:
         forward: (inputs, labels) -> (loss, outputs).
@@ -63,6 +65,8 @@ class MetaGradient(nn.Cell):
         self.is_scaled = isinstance(forward, Scaled)
         self.scale = forward.scale if isinstance(forward, Scaled) else 1.0
         self.shared = Aside(weights, "meta")
+        # running statistics and counters of draws: before a task's first pass, and after it
+        self.drawn = Aside(statistics_of(model), "meta_drawn")
         self.statistics = Aside(statistics_of(model), "meta")
 
     def construct(self, inputs: Tensor, labels: Tensor) -> tuple[Any, Grads]:
@@ -91,11 +95,13 @@ class MetaGradient(nn.Cell):
         return (total, ops.concat(outputs)[back]), self.reduce(grads)
 
     def _task(self, x: Tensor, y: Tensor, query_x: Tensor, query_y: Tensor) -> tuple[Any, ...]:
+        self.drawn()
         (_, seen), inner = self.with_grads(x, y)
         self.statistics()
         path: tuple[Grads, ...] = (inner,)  # gradients of the inner steps
         move(self.weights, inner, -self._inner_rate(), inner)
         for _ in range(self.steps - 1):
+            self.drawn.put_back(inner)
             _, inner = self.with_grads(x, y)
             path = (*path, inner)
             move(self.weights, inner, -self._inner_rate(), inner)
@@ -114,8 +120,10 @@ class MetaGradient(nn.Cell):
                 move(self.weights, path[done], -self._inner_rate(), grads)
             reach = _REACH / (_norm(grads) + 1e-12)
             move(self.weights, grads, reach, grads)
+            self.drawn.put_back(grads)
             _, ahead = self.with_grads(x, y)
             move(self.weights, grads, -2.0 * reach, ahead)
+            self.drawn.put_back(ahead)
             _, behind = self.with_grads(x, y)
             curvature = _sum(ahead, behind, -1.0)
             grads = _sum(grads, curvature, -self._inner_rate() / (2.0 * reach))

@@ -27,7 +27,12 @@ from ms_eff.methods.small_data.settings import (
     ProgressiveResizingSettings,
     SAMSettings,
 )
-from ms_eff.methods.small_data.stages import Shrunk, require_smaller, without_layers
+from ms_eff.methods.small_data.stages import (
+    Shrunk,
+    require_layers,
+    require_smaller,
+    without_layers,
+)
 from ms_eff.section import Section
 
 if TYPE_CHECKING:
@@ -192,6 +197,11 @@ class GhostBatchNorm(Method):
         """Those that are normalised by themselves."""
         return self.settings.splits
 
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Refuse a network without batch normalisations; raises PlanError."""
+        ghost.require_norms(model)
+        return model
+
     def change_model(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
         """Return the network with other normalisations; sets plan and report.
 
@@ -220,6 +230,15 @@ class ProgressiveFreezing(Method):
 
     name: ClassVar[str] = "progressive_freezing"
 
+    def check(self, model: nn.Cell, context: ModelContext) -> nn.Cell:
+        """Refuse a wrong name; raises PlanError.
+
+        Of a layer inside another the outer one is asked for: a method may yet make it (factors).
+        """
+        outer = [name.split(".")[0] for name in self.settings.layers]
+        require_layers(model.trainable_params(), outer)
+        return model
+
     def phase(self, epoch: int) -> str:
         """Name the layers that rest in that epoch."""
         layers = self.settings.layers.items()
@@ -231,7 +250,7 @@ class ProgressiveFreezing(Method):
         Raises:
             PlanError: there is no such layer.
         """
-        without_layers(step.weights, list(self.settings.layers))  # a wrong name shows at the start
+        without_layers(step.weights, list(self.settings.layers))  # a wrong name shows at once
         resting = phase.split(",") if phase else []
         return replace(step, weights=without_layers(step.weights, resting))
 

@@ -9,9 +9,9 @@ from mindspore import Parameter, Tensor, nn, ops
 from mindspore.ops.primitive import constexpr
 
 from ms_eff.bench.counts import calls_of
-from ms_eff.errors import ConfigError, PlanError, first_line
+from ms_eff.errors import ConfigError, PlanError, first_line, nearest
 
-__all__ = ["Shrunk", "area_weights", "require_smaller", "without_layers"]
+__all__ = ["Shrunk", "area_weights", "require_layers", "require_smaller", "without_layers"]
 
 
 class Shrunk(nn.Cell):
@@ -91,18 +91,25 @@ def require_smaller(network: nn.Cell, image_shape: Sequence[int], side: int) -> 
         )
 
 
+def require_layers(weights: Sequence[Parameter], layers: Sequence[str]) -> None:
+    """Raise PlanError unless each layer, named by the start of their names, has weights here."""
+    for layer in layers:
+        if not any(_lies_in(weight, layer) for weight in weights):
+            depth = layer.count(".") + 1
+            known = {".".join(weight.name.split(".")[:depth]) for weight in weights}
+            raise PlanError(
+                f"methods.progressive_freezing.layers: '{layer}' has no trained weight"
+                f"{nearest(layer, known)}; weights are called as '{weights[0].name}'"
+            )
+
+
 def without_layers(weights: Sequence[Parameter], layers: Sequence[str]) -> tuple[Parameter, ...]:
     """Return the weights that lie in none of the layers, named by the start of their names.
 
     Raises:
         PlanError: a layer has no weights among these, or nothing would be left.
     """
-    for layer in layers:
-        if not any(_lies_in(weight, layer) for weight in weights):
-            raise PlanError(
-                f"methods.progressive_freezing.layers: '{layer}' has no trained weight; "
-                f"weights are called as '{weights[0].name}'"
-            )
+    require_layers(weights, layers)
     left = tuple(w for w in weights if not any(_lies_in(w, layer) for layer in layers))
     if not left:
         raise PlanError("methods.progressive_freezing: nothing would be trained; leave a layer out")

@@ -7,6 +7,7 @@ import numpy as np
 from mindspore import Parameter, Tensor, nn
 
 from ms_eff.methods.base import Method
+from ms_eff.models.dropout import Dropout, Masks
 from ms_eff.train.optim import OptimizerState
 from ms_eff.train.schedule import learning_rates
 from ms_eff.train.settings import TrainSettings
@@ -16,15 +17,22 @@ SGD = {"optimizer": "sgd", "lr": 1.0, "schedule": "constant", "weight_decay": 0.
 
 
 class Quadratic(nn.Cell):
-    """(inputs, labels) -> (mean over the batch of w^T H_i w / 2 with H_i = x_i H, x_i scalars)."""
+    """(inputs, labels) -> (mean over the batch of w^T H_i w / 2 with H_i = x_i H, x_i scalars).
 
-    def __init__(self, hessian: np.ndarray, start: np.ndarray) -> None:
+    With `dropout`, a share of w is left out first, another one in each pass.
+    """
+
+    def __init__(self, hessian: np.ndarray, start: np.ndarray, dropout: float = 0.0) -> None:
         super().__init__(auto_prefix=False)
         self.hessian = Tensor(hessian)
         self.w = Parameter(Tensor(start), name="w")
+        self.drop = Dropout(Masks(len(start), dropout, 0)) if dropout else None
 
     def construct(self, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        half = 0.5 * (self.w * ms.ops.matmul(self.hessian, self.w)).sum()
+        w = self.w
+        if self.drop is not None:
+            w = self.drop(w.reshape(1, -1)).reshape(-1)
+        half = 0.5 * (w * ms.ops.matmul(self.hessian, w)).sum()
         return half * inputs.mean(), inputs
 
 

@@ -74,6 +74,34 @@ def test_gradients_are_those_of_the_closed_form(order, steps) -> None:
         assert np.abs(first - expected).max() > 0.1  # the two orders can be told apart
 
 
+@pytest.mark.gate
+@pytest.mark.parametrize(("order", "steps"), [("first", 2), ("second", 1), ("second", 3)])
+def test_a_task_sees_one_dropout_mask_on_its_support(order, steps) -> None:
+    """w passes dropout: each loss is a quadratic over what its mask leaves."""
+    hessian, start = definite(8)
+    problem = Quadratic(hessian, start, dropout=0.3)
+    drop, lr = problem.drop, 0.1
+    first, second = (table.asnumpy() for table in (drop.first, drop.second))
+    drawn = int(drop.drawn.asnumpy())
+    step = _meta(order=order, inner_steps=steps, inner_lr=lr).change_step(
+        Step(problem, problem, (problem.w,)), ""
+    )
+    plain = TrainSettings(optimizer="sgd", lr=1.0, weight_decay=0.0)
+    state = OptimizerState(step.weights, plain, np.ones(1, np.float32))
+    TrainStep(step, state).set_train(True)(Tensor(X), ORDER)
+    masks = [np.diag(first[row % 1021] * second[row % 1019]) for row in range(drawn, drawn + 3)]
+    assert len({mask.tobytes() for mask in masks}) == 3
+    expected = np.zeros(8)
+    # only a task's first pass moves the counter: the second begins where the first one's query drew
+    for (support, query), seen, asked in zip(PARTS, masks, masks[1:], strict=False):
+        adapted = np.eye(8) - lr * support * seen @ hessian @ seen
+        adapted = np.linalg.matrix_power(adapted, steps)
+        gradient = query * asked @ hessian @ asked @ adapted @ start
+        expected += adapted @ gradient if order == "second" else gradient
+    tolerance = 5e-3 if order == "second" else 1e-5
+    np.testing.assert_allclose(start - problem.w.asnumpy(), expected, atol=tolerance)
+
+
 def test_without_adaptation_it_is_the_sum_of_the_query_gradients() -> None:
     expected = sum(query * H @ W for _, query in PARTS)
     np.testing.assert_allclose(_gradient(inner_lr=0.0), expected, rtol=1e-6, atol=1e-6)

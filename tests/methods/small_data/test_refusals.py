@@ -25,6 +25,13 @@ from tests.method_settings import NETWORKS
         ("clips", {}, {"progressive_resizing": {"side": 4}}, "progressive_resizing: is for images"),
         ("clips", {}, {"patch_whitening": {}}, "patch_whitening: is for images"),
         ("vit", {}, {"patch_whitening": {}}, "does not begin with a convolution over patches"),
+        ("vit", {}, {"ghost_batch_norm": {"splits": 2}}, "has no batch normalisation; leave"),
+        (
+            "resnet9",
+            {},
+            {"progressive_freezing": {"layers": {"layer4": 0.5}}},
+            r"'layer4' has no trained weight .did you mean 'layer",
+        ),
         (
             "resnet9",
             {},
