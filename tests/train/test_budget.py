@@ -19,7 +19,7 @@ from ms_eff.train.optim import OptimizerState
 from ms_eff.train.pacing import Pace
 from ms_eff.train.progress import Progress
 from ms_eff.train.settings import TrainSettings
-from tests.train.helpers import small_net, trainer
+from tests.train.helpers import small_feed, small_net, trainer
 from tests.train.test_trainer import StopAt
 
 
@@ -288,6 +288,15 @@ def test_seconds_before_training_are_of_the_budget_and_count_once(tmp_path, monk
     assert resumed.progress.step > 2
     with pytest.raises(ConfigError, match=r"too short for one step: 0\.[67] s are spent"):
         trainer(tmp_path / "late", spent=0.6, **OPTIONS).fit()
+
+
+@pytest.mark.parametrize(("size", "batches"), [(1, [1, 2]), (8, [1, 1])])
+def test_an_evaluation_is_guessed_from_a_tenth_of_its_batches(tmp_path, monkeypatch, size, batches):
+    run = trainer(tmp_path, feed=small_feed(eval_batch_size=size), **{**OPTIONS, "time_budget": 60})
+    seen: list[int] = []
+    monkeypatch.setattr(run, "_evaluate", lambda part: seen.append(len(list(part))))
+    run._start_budget()
+    assert seen == batches  # of 20, and of 3: the first compiles
 
 
 @pytest.mark.slow
