@@ -13,7 +13,11 @@ from ms_eff import runtime
 
 runtime.prepare_cpu()
 
-from ms_eff.methods.base import Method  # noqa: E402  (the environment must be set first)
+import mindspore as ms  # noqa: E402  (the environment must be set first)
+
+ms.set_context(mode=ms.GRAPH_MODE)  # as in the tests; MindSpore's own default is another
+
+from ms_eff.methods.base import Method  # noqa: E402
 from ms_eff.section import Section  # noqa: E402
 from tests.train.helpers import trainer  # noqa: E402
 
