@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 # a file stays with one worker, so that what its fixtures compile is compiled once
 WORKERS := -n 2 --dist loadfile
+# COVERAGE=1: into .coverage, beside what an earlier call left there
+COVER := $(if $(COVERAGE),--cov=ms_eff --cov-append --cov-report=)
 PIP_INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 DEMO := configs/lowrank/demo_digits.yaml
 ACCURACY := results/lowrank_accuracy_cifar10
@@ -42,19 +44,21 @@ demo: .venv/.ready
 	$(BIN)/ms-eff report $(DEMO)
 
 test: .venv/.ready-dev
-	$(BIN)/python -m pytest $(WORKERS) -m "not slow" --durations=10
+	$(BIN)/python -m pytest $(WORKERS) $(COVER) -m "not slow" --durations=10
 
 # before a merge, behind `make test`: what takes seconds each
 test-gate: .venv/.ready-dev
-	$(BIN)/python -m pytest $(WORKERS) -m "gate and not nightly" --durations=40
+	$(BIN)/python -m pytest $(WORKERS) $(COVER) -m "gate and not nightly" --durations=40
 
 test-all: .venv/.ready-dev
 	$(BIN)/python -m pytest $(WORKERS)
 
 # lines of ms_eff that the two above reach; at least 90 % are wanted
 coverage: .venv/.ready-dev
-	$(BIN)/python -m pytest $(WORKERS) -m "not slow or (gate and not nightly)" --cov=ms_eff \
-		--cov-report=term --cov-fail-under=90
+	rm -f .coverage
+	$(MAKE) test COVERAGE=1
+	$(MAKE) test-gate COVERAGE=1
+	$(BIN)/coverage report --skip-covered --sort=cover --fail-under=90
 
 # every test, and ten times as many generated bad inputs, other ones each time
 nightly: .venv/.ready-dev

@@ -32,6 +32,7 @@ setup(
         "mindspore==2.9.0",
         "numpy>=1.26,<2",  # mindspore needs 1.x
         "scipy",  # exact SVD and eigendecompositions in float64
+        "threadpoolctl>=3.1",  # gives SciPy its threads back, which MindSpore's import takes
         "pydantic>=2.10,<3",  # validation of configs
         "pyyaml>=6",
         "typer>=0.15",  # command line

@@ -44,7 +44,9 @@ def measured_apart(
         VerificationError: it failed; the message holds its last line.
     """
     command = [sys.executable, "-m", module, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, env=variables)
+    # never what C holds by itself: MindSpore's import puts OMP_NUM_THREADS=1 there
+    environment = os.environ if variables is None else variables
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise VerificationError(f"{what}: could not be measured: {last}")

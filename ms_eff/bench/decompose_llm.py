@@ -17,12 +17,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
 
 from ms_eff.bench.child import measured_apart
 from ms_eff.bench.decompose import peak_bytes
 from ms_eff.bench.rows import Kind, Rows
 from ms_eff.errors import UserError
+from ms_eff.linalg import linalg
 from ms_eff.methods.lowrank.core import matmul
 from ms_eff.methods.lowrank.criteria import damped_gradients, damped_inputs
 from ms_eff.methods.lowrank.roots import InputMoment, output_root

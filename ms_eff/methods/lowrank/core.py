@@ -9,8 +9,8 @@ from fractions import Fraction
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg
-from scipy.linalg import blas
+
+from ms_eff.linalg import blas, linalg
 
 __all__ = [
     "LOSS_TOLERANCE",

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import blas
+
+from ms_eff.linalg import blas
 
 __all__ = ["MomentSum", "Moments", "Window", "patch_rows"]
 

@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg
 
+from ms_eff.linalg import linalg
 from ms_eff.methods.lowrank.core import matmul
 
 __all__ = ["InputMoment", "Root", "Triangle", "damped", "output_root", "root"]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import linalg
 
+from ms_eff.linalg import linalg
 from ms_eff.methods.lowrank.core import matmul
 from ms_eff.methods.lowrank.roots import InputMoment, Root, root
 from ms_eff.methods.lowrank.tucker import tucker2
