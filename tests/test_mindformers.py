@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -242,7 +243,14 @@ def test_a_model_of_another_shape_is_refused(member: Path, tmp_path: Path) -> No
     other = LlamaShape(**SIZES)  # of the usual rotary base, which no array's shape tells
     with pytest.raises(ConfigError, match=r"theta = 10000.0: the member .* has 50000.0"):
         compressed(mindformers_llama(other, LENGTH), settings)
-    joined = mindformers_llama(LlamaShape(**SIZES, rope_base=5e4), LENGTH, qkv_concat=True)
+    own = LlamaShape(**SIZES, rope_base=5e4)
+    scaled = mindformers_llama(own, LENGTH, extend_method="PI", scaling_factor=2.0)
+    with pytest.raises(ConfigError, match=r"extend_method = PI: the member .* has None"):
+        compressed(scaled, settings)
+    biased = mindformers_llama(replace(own, attention_bias=True), LENGTH)
+    with pytest.raises(ConfigError, match=r"qkv_has_bias = True: the member .* has False"):
+        compressed(biased, settings)
+    joined = mindformers_llama(own, LENGTH, qkv_concat=True)
     with pytest.raises(PlanError, match=r"no layer 'model\.layers\.0\.attention\.wq'"):
         compressed(joined, settings)
     with pytest.raises(CheckpointError, match=r"no \.safetensors here"):

@@ -44,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"logits_parity: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except VerificationError as error:
+        print(f"logits_parity: {' '.join(str(error).split())}", file=sys.stderr)
+        return 1
     command = shlex.join(["python", "-m", _MODULE, *words])
     results = {"environment": environment.describe(command), **found, "limits": LIMITS}
     with replacing(options.output, SetupError) as temporary:
@@ -77,7 +80,9 @@ def twin_of(parent: FolderModel | GGUFModel) -> Any:
     shape = parent.shape
     config = AutoConfig.for_model(**shape.to_hf())
     network = AutoModelForCausalLM.from_config(config, attn_implementation="eager")
-    arrays = to_hf({name: parent.array(name) for name in parent.names()}, shape.model)
+    # older files hold the rotary frequencies as well, which both sides work out
+    names = (name for name in parent.names() if not name.endswith("rotary_emb.inv_freq"))
+    arrays = to_hf({name: parent.array(name) for name in names}, shape.model)
     found = network.load_state_dict(
         {name: torch.from_numpy(np.array(array, np.float32)) for name, array in arrays.items()},
         strict=False,

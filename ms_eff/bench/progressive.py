@@ -97,7 +97,7 @@ class _Bench:
             tokens=options.calibration_tokens,
             window=options.window,
         )
-        self.seen = seen = calibration_windows(self.tokenizer, self.calibration)
+        self.seen = seen = calibration_windows(self.parent, self.tokenizer, self.calibration)
         settings = {
             "parent": options.parent.name,
             "parent_digest": model_digest(self.parent),

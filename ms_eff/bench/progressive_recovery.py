@@ -216,7 +216,9 @@ def _settings(config: FamilyConfig, seeds: Sequence[int]) -> dict[str, Any]:
         "evaluation": ids_digest(scored),
     }
     if config.calibration is not None:
-        digests["calibration"] = ids_digest(calibration_windows(tokenizer, config.calibration))
+        digests["calibration"] = ids_digest(
+            calibration_windows(parent, tokenizer, config.calibration)
+        )
     settings = config.model_dump(mode="json", exclude={"output", "seed", "device", "methods"})
     del settings["recovery"]["save_every"], settings["recovery"]["recompute"]
     method = config.progressive.model_dump(mode="json")

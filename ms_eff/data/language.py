@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ms_eff.errors import DataError
+from ms_eff.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-__all__ = ["Blocks", "encode_files", "windows"]
+__all__ = ["Blocks", "check_vocabulary", "encode_files", "windows"]
 
 Ids = NDArray[np.int32]
 
@@ -106,6 +106,27 @@ def windows(ids: Ids, length: int, tokens: int | None = None, name: str = "text"
     if not count:
         raise DataError(f"{name}: {taken} tokens make no window of {length}; shorten the window")
     return ids[: count * length].reshape(count, length)
+
+
+def check_vocabulary(ids: Sequence[int] | Ids, size: int, name: str) -> None:
+    """Refuse tokens that a model has no embedding for: a graph on the CPU would read on behind it.
+
+    Args:
+        ids: of a text.
+        size: of the model's vocabulary.
+        name: of the text, for errors.
+
+    Raises:
+        ConfigError: the largest id is beyond it.
+
+    >>> check_vocabulary([1, 3], 4, "evaluation.files")
+    """
+    largest = max(ids, default=0) if isinstance(ids, Sequence) else int(ids.max(initial=0))
+    if largest >= size:
+        raise ConfigError(
+            f"{name}: the tokenizer gives token {largest}, and the model has {size}; name the "
+            "tokenizer that belongs to it"
+        )
 
 
 class Blocks:

@@ -49,7 +49,7 @@ def read_questions(path: str | Path, limit: int | None = None) -> list[Question]
     """
     path = Path(path)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")  # U+2028 may stand in JSON
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "not UTF-8"
         raise DataError(f"{path}: cannot be read: {reason}") from error

@@ -124,9 +124,11 @@ class Decoder:
 def sample_text(
     decoder: Decoder, tokenizer: Tokenizer, prompt: str, tokens: int, temperature: float = 0.0
 ) -> str:
-    """Return a prompt with its continuation."""
+    """Return a prompt with its continuation, without special tokens."""
     ids = tokenizer.encode(prompt, add_special_tokens=False).ids
-    return prompt + tokenizer.decode(decoder.generate(ids, tokens, temperature=temperature))
+    new = decoder.generate(ids, tokens, temperature=temperature)
+    # both together: by itself a continuation loses the space before its first word
+    return prompt + tokenizer.decode(ids + new).removeprefix(tokenizer.decode(ids))
 
 
 def _chosen(logits: np.ndarray, temperature: float, rng: np.random.Generator) -> int:

@@ -34,11 +34,19 @@ _INNER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
+_SPECIAL = {
+    "tokenizer.ggml.bos_token_id": "bos_token_id",
+    "tokenizer.ggml.eos_token_id": "eos_token_id",
+    "tokenizer.ggml.padding_token_id": "pad_token_id",
+}
 _CONTROL = 3  # tokenizer.ggml.token_type of <|im_start|> and its like
 
 
 class GGUFModel:
     """One open file; arrays are dequantised to float32 one by one, when asked for.
+
+    Attributes:
+        special_ids: which tokens begin and end a text, under the keys of a config.json.
 
     Raises:
         CheckpointError: missing, damaged, or not a Llama.
@@ -54,6 +62,8 @@ class GGUFModel:
             raise CheckpointError(f"{path}: a model of architecture {kind!r}; only 'llama' is read")
         self._tensors = {_name(t.name): t for t in self._reader.tensors}
         self.shape = self._shape()
+        ids = {ours: self._fields.get(theirs) for theirs, ours in _SPECIAL.items()}
+        self.special_ids = {name: int(found()) for name, found in ids.items() if found}
         self._check()
 
     def __contains__(self, name: str) -> bool:

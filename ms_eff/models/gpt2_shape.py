@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from ms_eff.errors import ConfigError
+from ms_eff.models.hf_config import readable, require_mapping
 
 __all__ = ["GPT2Shape"]
 
@@ -128,7 +129,7 @@ class GPT2Shape:
         Raises:
             ConfigError: another kind of model, or one with parts that are not built here.
         """
-        if config.get("model_type") != "gpt2":
+        if require_mapping(config, where).get("model_type") != "gpt2":
             raise ConfigError(
                 f"{where}: model_type = {config.get('model_type')!r}; 'gpt2' is expected"
             )
@@ -137,7 +138,7 @@ class GPT2Shape:
                 raise ConfigError(
                     f"{where}: {key} = {config[key]!r} is not built; only {built[0]!r}"
                 )
-        try:
+        with readable(where):
             return cls(
                 vocab=int(config["vocab_size"]),
                 positions=int(config["n_positions"]),
@@ -146,5 +147,3 @@ class GPT2Shape:
                 heads=int(config["n_head"]),
                 hidden=config.get("n_inner"),
             )
-        except KeyError as error:
-            raise ConfigError(f"{where}: key {error} is missing; is it a whole config?") from error

@@ -7,8 +7,12 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 from ms_eff.errors import ConfigError
+from ms_eff.models.hf_config import readable, require_mapping
 
 __all__ = ["LlamaShape"]
+
+# what Mistral's configs mean where they say nothing, and Llama's mean otherwise
+_MISTRAL = {"num_key_value_heads": 8, "sliding_window": 4096, "max_position_embeddings": 131_072}
 
 
 @dataclass(frozen=True)
@@ -127,13 +131,14 @@ class LlamaShape:
         Raises:
             ConfigError: another kind of model, or one with parts that are not built here.
         """
-        kind = config.get("model_type")
+        kind = require_mapping(config, where).get("model_type")
         if kind not in ("llama", "mistral"):
             raise ConfigError(f"{where}: model_type = {kind!r}; llama, mistral and gpt2 are known")
+        config = {**(_MISTRAL if kind == "mistral" else {}), **config}
         for key, plain in (("hidden_act", "silu"), ("mlp_bias", False)):
             if config.get(key, plain) != plain:
                 raise ConfigError(f"{where}: {key} = {config[key]!r} is not built; only {plain!r}")
-        try:
+        with readable(where):
             context = int(config.get("max_position_embeddings", 2048))
             heads = int(config["num_attention_heads"])
             return cls(
@@ -151,8 +156,6 @@ class LlamaShape:
                 tied=bool(config.get("tie_word_embeddings", False)),
                 attention_bias=bool(config.get("attention_bias", False)),
             )
-        except KeyError as error:
-            raise ConfigError(f"{where}: key {error} is missing; is it a whole config?") from error
 
 
 def _rope_base(config: Mapping[str, Any], where: object) -> float:

@@ -205,6 +205,10 @@ def _check_shape(network: nn.Cell, member: Path) -> None:
         "rms_norm_eps": shape.norm_eps,
         "theta": shape.rope_base,
         "tie_word_embeddings": shape.tied,
+        "qkv_has_bias": shape.attention_bias,
+        "attn_proj_has_bias": shape.attention_bias,
+        "extend_method": "None",  # their word for rotary positions that are not scaled
+        "scaling_factor": 1.0,
     }
     for key, value in wanted.items():
         held = getattr(config, key, None)

@@ -11,6 +11,7 @@ from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.files import read_json, replacing
 from ms_eff.models.gguf_file import GGUFModel
 from ms_eff.models.gpt2_shape import GPT2Shape
+from ms_eff.models.hf_config import special_ids
 from ms_eff.models.hf_names import NamedShards
 from ms_eff.models.llama_shape import LlamaShape
 
@@ -37,6 +38,9 @@ class FolderModel:
 
     Its arrays are told by the names that our network has.
 
+    Attributes:
+        special_ids: which tokens begin and end a text, under the config's keys.
+
     Raises:
         CheckpointError: a file is missing or damaged.
         ConfigError: it is neither a Llama nor a GPT-2, or has parts that are not built here.
@@ -48,6 +52,7 @@ class FolderModel:
         is_gpt2 = isinstance(config, dict) and config.get("model_type") == GPT2Shape.model
         shape: type[Shape] = GPT2Shape if is_gpt2 else LlamaShape
         self.shape: Shape = shape.from_hf(config, self.path / "config.json")
+        self.special_ids = special_ids(config)
         self._shards = NamedShards(self.path, self.shape.model)
 
     def __contains__(self, name: str) -> bool:
@@ -92,9 +97,11 @@ def load_parent(source: str | Path | FolderModel | GGUFModel) -> nn.Cell:
     import mindspore as ms
 
     from ms_eff import models
+    from ms_eff.models.streamed import unfilled
 
     parent = open_parent(source) if isinstance(source, (str, Path)) else source
-    network = models.build(parent.shape.model, **parent.shape.to_args())
+    with unfilled():  # no zeros that the weights would stand beside
+        network = models.build(parent.shape.model, **parent.shape.to_args())
     for name, parameter in network.parameters_and_names():
         array = parent.array(name)
         if array.shape != tuple(parameter.shape):
@@ -121,9 +128,13 @@ def load_tokenizer(path: str | Path) -> Tokenizer:
     if not path.is_file():
         raise ConfigError(f"{path}: no tokenizer here; name a {_TOKENIZER}")
     try:
-        return Tokenizer.from_file(str(path))
+        tokenizer = Tokenizer.from_file(str(path))
     except Exception as error:  # the library raises nothing more precise
         raise ConfigError(f"{path}: not a tokenizer ({error}); name a {_TOKENIZER}") from error
+    # a file may ask for both, and long texts would be cut in silence
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def save_tokenizer(tokenizer: Tokenizer, folder: Path) -> None:

@@ -10,7 +10,7 @@ from ms_eff.methods.replace import replaced
 from ms_eff.train.scaling import LossScale
 from ms_eff.train.settings import TrainSettings
 
-__all__ = ["in_precision", "loss_scale", "mixed_precision", "resolve"]
+__all__ = ["in_float32", "in_precision", "loss_scale", "mixed_precision", "resolve"]
 
 _LEVELS = ("auto", "O0", "O2", "O3")
 _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm)
@@ -38,6 +38,11 @@ def mixed_precision(model: nn.Cell, level: str) -> nn.Cell:
             if isinstance(cell, _NORMS):
                 cell.to_float(ms.float32)
     return model
+
+
+def in_float32(model: nn.Cell) -> nn.Cell:
+    """Set a network back to what it computes in without a level; graphs are compiled anew."""
+    return model.to_float(ms.float32)
 
 
 def in_precision(model: nn.Cell, level: str) -> nn.Cell:

@@ -66,3 +66,14 @@ def test_what_is_not_there_is_a_mistake_in_one_line(
     call = ["--parent", str(tmp_path / "none"), "--text", "none.txt"]
     assert logits_parity.main([*call, "--output", str(tmp_path / "rows.json")]) == 2
     assert "no model here" in capsys.readouterr().err
+
+
+def test_weights_of_another_model_are_one_line(
+    parent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
+) -> None:
+    pytest.importorskip("transformers")
+    names = FolderModel.names
+    monkeypatch.setattr(FolderModel, "names", lambda self: names(self)[1:])
+    call = ["--parent", str(parent), "--text", str(parent / "text.txt"), "--window", "16"]
+    assert logits_parity.main([*call, "--output", str(tmp_path / "rows.json")]) == 1
+    assert "transformers misses" in capsys.readouterr().err

@@ -66,3 +66,11 @@ def test_an_empty_or_missing_file_is_refused(tmp_path: Path) -> None:
         read_questions(write(tmp_path))
     with pytest.raises(DataError, match="cannot be read"):
         read_questions(tmp_path / "none.jsonl")
+
+
+def test_a_line_separator_may_stand_within_a_question(tmp_path: Path) -> None:
+    fields = {**LINES[0], "passage": "one\u2028two\u0085three"}
+    file = tmp_path / "q.jsonl"
+    file.write_text(json.dumps(fields, ensure_ascii=False) + "\n", encoding="utf-8")
+    (question,) = read_questions(file)
+    assert question.choices[0][0].startswith("one\u2028two\u0085three\n")

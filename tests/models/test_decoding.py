@@ -10,7 +10,7 @@ import pytest
 from mindspore import Tensor
 
 from ms_eff.errors import ConfigError
-from ms_eff.models.decoding import Decoder
+from ms_eff.models.decoding import Decoder, sample_text
 from ms_eff.models.gpt2 import GPT2
 from ms_eff.models.llama import Llama, llama
 from ms_eff.models.parents import load_parent
@@ -98,3 +98,14 @@ def test_what_does_not_fit_is_refused(network: Llama | GPT2) -> None:
         Decoder(network, length=25)
     with pytest.raises(ConfigError, match="5 tokens and 4 more do not fit into 8"):
         Decoder(network, length=8).generate([1] * 5, 4)
+
+
+def test_a_sample_keeps_the_space_before_its_first_word(network: Llama | GPT2) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {f"\u2581w{i}": i for i in range(40)}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="\u2581w0"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    tokenizer.decoder = tokenizers.decoders.Metaspace()
+    text = sample_text(Decoder(network, 8), tokenizer, "w1 w2", 3)
+    assert len(text.split()) == 5
+    assert text.startswith("w1 w2 w")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from ms_eff.errors import ConfigError
@@ -63,3 +65,26 @@ def test_scaled_rotary_positions_are_refused(key: str, value: object, message: s
 
 def test_a_shape_names_what_the_builder_takes() -> None:
     assert set(FROM_FILES["llama"][1]) == set(LlamaShape(8, 4, 1, 1, 1, 4).to_args())
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ([1], r"m/config\.json: holds a list; name a model's"),
+        (SHAPE.to_hf() | {"max_position_embeddings": None}, "a number of the model is of another"),
+        (SHAPE.to_hf() | {"hidden_size": "wide"}, "a number of the model is of another kind"),
+        (SHAPE.to_hf() | {"num_attention_heads": 0, "head_dim": None}, "of another kind"),
+    ],
+)
+def test_odd_values_are_one_line(config: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        LlamaShape.from_hf(config, "m/config.json")
+
+
+def test_what_a_mistral_leaves_out_is_mistrals() -> None:
+    config = LlamaShape(100, 32, 2, 16, 4, 40, context=64).to_hf() | {"model_type": "mistral"}
+    for key in ("num_key_value_heads", "max_position_embeddings"):
+        del config[key]
+    assert LlamaShape.from_hf(config).kv_heads == 8
+    assert LlamaShape.from_hf(config).context == 4096
+    assert LlamaShape.from_hf(config | {"sliding_window": None}).context == 131_072

@@ -104,3 +104,22 @@ def test_a_tokenizer_goes_to_and_fro(tmp_path: Path) -> None:
         load_tokenizer(tmp_path)
     with pytest.raises(ConfigError, match="no tokenizer here"):
         load_tokenizer(tmp_path / "other")
+
+
+def test_a_tokenizers_own_limits_do_not_cut_texts(tmp_path: Path) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    words = tokenizers.Tokenizer(tokenizers.models.WordLevel({"a": 0, "b": 1}, unk_token="a"))
+    words.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    words.enable_truncation(3)
+    words.enable_padding(length=64)
+    words.save(str(tmp_path / "tokenizer.json"))
+    assert load_tokenizer(tmp_path).encode("a b a b a").ids == [0, 1, 0, 1, 0]
+
+
+def test_a_member_ends_where_its_parent_does(tmp_path: Path) -> None:
+    config = save_hf(tmp_path, eos_token_id=7, pad_token_id=5).config
+    assert open_parent(tmp_path).special_ids == {
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": 7,
+        "pad_token_id": 5,
+    }

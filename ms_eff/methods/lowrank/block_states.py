@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ms_eff.errors import CheckpointError
+from ms_eff.errors import CheckpointError, SetupError
 from ms_eff.files import read_json, replacing
 
 __all__ = ["BlockStates"]
@@ -30,6 +31,9 @@ class BlockStates:
     Attributes:
         done: passes that are done.
 
+    Raises:
+        SetupError: there is no room for the file.
+
     >>> import tempfile
     >>> path, hidden = Path(tempfile.mkdtemp()) / "states", np.ones((1, 2, 3), np.float32)
     >>> states = BlockStates(path, hidden, depth=2)
@@ -48,7 +52,9 @@ class BlockStates:
         shape = (depth + 2, *hidden.shape)
         self._shape, self.done = list(shape), 0
         found = self._found()
-        self._places: Any = np.memmap(path, np.float32, "r+" if found else "w+", shape=shape)
+        if not found:
+            _reserve(path, 4 * int(np.prod(shape)))
+        self._places: Any = np.memmap(path, np.float32, "r+", shape=shape)
         if found and np.array_equal(self._places[0], hidden):
             self.done = found
         else:
@@ -87,3 +93,16 @@ class BlockStates:
             if record["shape"] == self._shape and self.path.stat().st_size == size:
                 return int(record["done"])
         return 0
+
+
+def _reserve(path: Path, size: int) -> None:
+    """Take the room of a mapped file now: a page without any would end the process, by SIGBUS."""
+    try:
+        with path.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise SetupError(
+            f"{path}: no room for {size / 1e9:.1f} GB that go from block to block: "
+            f"{error.strerror}; free space, choose another folder, or take fewer tokens"
+        ) from error

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ms_eff.data.language import encode_files, windows
+from ms_eff.data.language import check_vocabulary, encode_files, windows
 from ms_eff.methods.lowrank.graph_moments import collect_by_block
 from ms_eff.methods.progressive.identity import ids_digest, model_digest
 from ms_eff.methods.progressive.settings import CalibrationSettings
@@ -33,8 +33,8 @@ def calibrated(
 ) -> SavedMoments:
     """Return the moments of a parent's block linears over a text; measured if no folder has them.
 
-    Memory: one block with its moments, and the embedding; the folder needs, meanwhile, 4 bytes a
-    token, channel and block. Stopped, it goes on at the pass through a block.
+    Memory: one block with its moments, and what goes into the first block; the folder needs,
+    meanwhile, 4 bytes a token, channel and block. Stopped, it goes on at the pass through a block.
 
     Args:
         parent: the model on disk, or one compressed.
@@ -48,7 +48,7 @@ def calibrated(
         SetupError: another run is writing into it.
         DataError: the text is too short.
     """
-    rows = calibration_windows(tokenizer, settings)
+    rows = calibration_windows(parent, tokenizer, settings)
     made_from: dict[str, Any] = {
         "parent": parent.path.name,
         "parent_digest": model_digest(parent),
@@ -66,9 +66,17 @@ def calibrated(
     return saved
 
 
-def calibration_windows(tokenizer: Tokenizer, settings: CalibrationSettings) -> np.ndarray:
-    """Return the windows (n, N) of token ids that are measured; raises DataError if it is none."""
+def calibration_windows(
+    parent: Model, tokenizer: Tokenizer, settings: CalibrationSettings
+) -> np.ndarray:
+    """Return the windows (n, N) of token ids that are measured.
+
+    Raises:
+        ConfigError: the tokenizer is another model's.
+        DataError: a file is missing, or the text makes no window.
+    """
     ids = encode_files(tokenizer, settings.files)
+    check_vocabulary(ids, parent.shape.vocab_size, "calibration.files")
     return windows(ids, settings.window, settings.tokens, "calibration.files")
 
 

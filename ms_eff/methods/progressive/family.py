@@ -5,6 +5,7 @@ Where things lie in its output folder: `family_folder.py`.
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections.abc import Iterator, Mapping
@@ -17,7 +18,7 @@ from mindspore import nn
 from rich.console import Console
 
 from ms_eff import runtime
-from ms_eff.data.language import Blocks, encode_files
+from ms_eff.data.language import Blocks, check_vocabulary, encode_files
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.files import read_json, replacing
 from ms_eff.methods.lowrank.plan import LowRankPlan
@@ -76,7 +77,7 @@ class Family:
         self.shapes = block_shapes(self.parent.shape)
         named = config.parent.tokenizer
         self.tokenizer = load_tokenizer(named) if named else self.parent.tokenizer()
-        self.judge = Judge(config.evaluation, self.tokenizer, self.parent.shape.context)
+        self.judge = Judge(config.evaluation, self.tokenizer, self.parent.shape)
         self.blocks = self._blocks()
         self.truncator = Truncator(
             config, self.parent, self.tokenizer, self.folder, self.console.print
@@ -100,6 +101,7 @@ class Family:
         self.folder.write(rows)
         yield from rows
         for index in range(len(self.wishes.ratios)):
+            gc.collect()  # networks and their compiled graphs refer to each other
             rows.append(self._member(index))
             self.folder.write(rows)
             yield rows[-1]
@@ -156,7 +158,7 @@ class Family:
     ) -> None:
         shape = self.parent.shape
         path.parent.mkdir(parents=True, exist_ok=True)
-        texts = member_texts(shape, plan, self.tokenizer.to_str())
+        texts = member_texts(shape, plan, self.tokenizer.to_str(), self.parent.special_ids)
         if self.config.parallel is not None:
             blocks = mindformers_blocks(self.config.parallel)
             texts["mindformers.yaml"] = yaml.safe_dump(blocks, sort_keys=False)
@@ -207,6 +209,7 @@ class Family:
         if not self.wishes.tokens or wanted is None:
             return None
         ids = encode_files(self.tokenizer, wanted.files)
+        check_vocabulary(ids, self.parent.shape.vocab_size, "recovery.files")
         return Blocks(ids, wanted.block, wanted.batch, self.config.seed, "recovery.files")
 
     def tokens_a_step(self) -> int:

@@ -113,10 +113,19 @@ def description(shape: Shape, plan: LowRankPlan) -> dict[str, Any]:
     }
 
 
-def member_texts(shape: Shape, plan: LowRankPlan, tokenizer: str | None) -> dict[str, str]:
-    """Return the files beside the weights, by name."""
+def member_texts(
+    shape: Shape, plan: LowRankPlan, tokenizer: str | None, special_ids: Mapping[str, Any]
+) -> dict[str, str]:
+    """Return the files beside the weights, by name.
+
+    Args:
+        shape: of the parent.
+        plan: of the member.
+        tokenizer: content of its tokenizer.json.
+        special_ids: of the parent's config, without which whoever generates would never stop.
+    """
     texts = {
-        "config.json": json.dumps(shape.to_hf(), indent=1),
+        "config.json": json.dumps({**shape.to_hf(), **special_ids}, indent=1),
         "plan.json": json.dumps(plan.to_json(), indent=1),
     }
     return texts | ({"tokenizer.json": tokenizer} if tokenizer else {})

@@ -19,7 +19,7 @@ from ms_eff.train.graph_cache import kept_graph
 from ms_eff.train.interrupt import Interrupted, StopFlag
 from ms_eff.train.logs import EpochBar
 from ms_eff.train.optim import OptimizerState
-from ms_eff.train.precision import loss_scale, mixed_precision
+from ms_eff.train.precision import in_float32, loss_scale, mixed_precision
 from ms_eff.train.pulse import Pulse
 from ms_eff.train.recompute import recompute_blocks
 from ms_eff.train.schedule import learning_rates
@@ -132,10 +132,12 @@ class Recovery:
                 bar.advance(sum(recent) / len(recent), self.settings.batch)
                 last = number == self.steps - 1
                 received = agreed_signal(stop.received)
+                if last or received is not None or (number + 1) % self.settings.save_every == 0:
+                    path = self._save()  # the last too: what comes next takes minutes, and may stop
                 if received is not None and not last:
-                    raise Interrupted(received, self._save())
-                if not last and (number + 1) % self.settings.save_every == 0:
-                    self._save()
+                    raise Interrupted(received, path)
+        if self.scale is not None:  # members are judged in float32, as whoever loads them does
+            in_float32(self.network)
         return self.losses
 
     def _step(self, number: int) -> None:

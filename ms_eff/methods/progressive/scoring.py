@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from mindspore import nn
 
-from ms_eff.data.language import encode_files, windows
+from ms_eff.data.language import check_vocabulary, encode_files, windows
 from ms_eff.data.multiple_choice import read_questions
 from ms_eff.errors import ConfigError, DataError
 from ms_eff.methods.progressive.settings import EvaluationSettings
 from ms_eff.models.decoding import Decoder, sample_text
+from ms_eff.models.parents import Shape
 from ms_eff.train.perplexity import perplexity
 from ms_eff.train.zero_shot import check_questions, zero_shot
 
@@ -27,19 +29,21 @@ class Judge:
     Args:
         settings: which text, and which prompts.
         tokenizer: of the parent.
-        context: the longest sequence of the networks.
+        shape: of the networks.
 
     Attributes:
         tokens: of the text that are read: whole windows.
 
     Raises:
-        ConfigError: a prompt and what is to follow it are too long for the networks.
+        ConfigError: a prompt and what is to follow it are too long for the networks, or the
+            tokenizer is another model's.
         DataError: a text or a question cannot be scored.
     """
 
-    def __init__(self, settings: EvaluationSettings, tokenizer: Tokenizer, context: int) -> None:
+    def __init__(self, settings: EvaluationSettings, tokenizer: Tokenizer, shape: Shape) -> None:
         self.settings, self.tokenizer = settings, tokenizer
         self.ids = encode_files(tokenizer, settings.files)
+        check_vocabulary(self.ids, shape.vocab_size, "evaluation.files")
         self.tokens = windows(self.ids, settings.window, settings.tokens, "evaluation.files").size
         limit = settings.questions_limit
         self.questions = {n: read_questions(p, limit) for n, p in settings.questions.items()}
@@ -48,8 +52,11 @@ class Judge:
                 check_questions(tokenizer, questions, settings.window)
             except DataError as error:
                 raise DataError(f"evaluation.questions.{name}: {error}") from error
+            texts = ("".join(pair) for question in questions for pair in question.choices)
+            self._check_ids(texts, shape, f"evaluation.questions.{name}")
+        self._check_ids(settings.prompts, shape, "evaluation.prompts")
         for prompt in settings.prompts:
-            self._check_prompt(prompt, context)
+            self._check_prompt(prompt, shape.context)
 
     @property
     def shortfall(self) -> str:
@@ -81,6 +88,10 @@ class Judge:
             row["samples"] = self._samples(network)
         return row
 
+    def _check_ids(self, texts: Iterable[str], shape: Shape, name: str) -> None:
+        for text in texts:
+            check_vocabulary(self._encoded(text), shape.vocab_size, name)
+
     def _check_prompt(self, prompt: str, context: int) -> None:
         length, new = self._length(prompt), self.settings.new_tokens
         if not length:
@@ -93,7 +104,11 @@ class Judge:
             )
 
     def _length(self, prompt: str) -> int:
-        return len(self.tokenizer.encode(prompt, add_special_tokens=False).ids)
+        return len(self._encoded(prompt))
+
+    def _encoded(self, text: str) -> list[int]:
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
 
     def _samples(self, network: nn.Cell) -> list[str]:
         longest = max(map(self._length, self.settings.prompts))

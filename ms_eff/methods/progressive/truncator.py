@@ -68,11 +68,12 @@ class Truncator:
         """Refuse text that cannot be calibrated on, before anything is measured.
 
         Raises:
+            ConfigError: the tokenizer is another model's.
             DataError: a file is missing, or the text is too short.
         """
         wanted = self.config.calibration
         if wanted is not None and self.wishes.rule != "plain":
-            calibration_windows(self.tokenizer, wanted)
+            calibration_windows(self.parent, self.tokenizer, wanted)
 
     def member(self, index: int) -> tuple[LowRankPlan, Arrays]:
         """Return plan and arrays of the member at that place, before its training.

@@ -28,7 +28,7 @@ def test_each_block_is_truncated_by_what_the_truncated_ones_feed_it(
     save_hf(tmp_path / "two", num_hidden_layers=2, initializer_range=0.2)
     model, tokenizer = open_parent(tmp_path / "two"), load_tokenizer(parent / "tokenizer.json")
     text = CalibrationSettings(files=(parent / "text.txt",), tokens=160, window=16)
-    rows = calibration_windows(tokenizer, text)
+    rows = calibration_windows(model, tokenizer, text)
     shapes = block_shapes(model.shape)
     ranks = uniform_ranks(shapes, 2.0)
     told: list[int] = []

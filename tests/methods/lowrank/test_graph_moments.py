@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from mindspore import Tensor, nn
 
-from ms_eff.errors import PlanError
+from ms_eff.errors import PlanError, SetupError
+from ms_eff.methods.lowrank.block_states import BlockStates
 from ms_eff.methods.lowrank.calibrate import collect_moments
 from ms_eff.methods.lowrank.graph_moments import Stack, collect_by_block
 from ms_eff.methods.lowrank.layers import find_layers
@@ -117,3 +118,13 @@ def test_an_activation_inside_a_layer_is_refused(tmp_path: Path) -> None:
     stack = Stack(1, block, lambda i: {}, nn.Cell())
     with pytest.raises(PlanError, match="layer '0': its gradient lies behind its activation"):
         next(collect_by_block(stack, np.zeros((1, 2, 4)), np.zeros((1, 2)), tmp_path / "s"))
+
+
+def test_a_disk_without_room_is_told_before_anything_is_mapped(small_disk, tmp_path: Path) -> None:
+    hidden = np.zeros((4, 8, 16), np.float32)
+    with (
+        small_disk(4000),
+        pytest.raises(SetupError, match=r"no room for 0\.0 GB that go from block"),
+    ):
+        BlockStates(tmp_path / "states", hidden, depth=2)
+    assert not (tmp_path / "states").exists()

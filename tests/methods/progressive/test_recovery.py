@@ -8,14 +8,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mindspore import nn
 from rich.console import Console
 
+import ms_eff
 from ms_eff.errors import ConfigError
 from ms_eff.methods.progressive.family import Family
 from ms_eff.methods.progressive.recovery import Recovery
+from ms_eff.methods.progressive.scoring import Judge
 from ms_eff.models.shards import Shards
 from ms_eff.runtime import PULSE_VARIABLE, Worker
-from ms_eff.train.interrupt import Interrupted
+from ms_eff.train.interrupt import Interrupted, Stopped
 from tests.methods.progressive.conftest import family_config
 
 QUIET = Console(quiet=True)
@@ -90,3 +93,30 @@ def test_workers_share_batches_evenly(parent: Path, tmp_path: Path) -> None:
     wanted = family_config(parent, tmp_path).recovery
     with pytest.raises(ConfigError, match=r"recovery\.batch = 2: does not share out over 3"):
         Recovery(None, None, wanted, 1, tmp_path, worker=Worker(0, 3))
+
+
+@pytest.mark.gate
+@pytest.mark.parametrize("precision", ["O0", "O3"])
+def test_what_was_trained_is_not_lost_while_it_is_judged_and_is_judged_in_float32(
+    parent: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    settings = {"save_every": 100, "precision": precision}
+    score, steps = Judge.score, []
+    step = Recovery._step
+    monkeypatch.setattr(
+        Recovery, "_step", lambda self, number: (steps.append(number), step(self, number))
+    )
+
+    def stopped(self: Judge, network: nn.Cell) -> dict[str, Any]:
+        raise Stopped(signal.SIGTERM)
+
+    monkeypatch.setattr(Judge, "score", stopped)
+    with pytest.raises(Stopped):
+        trained(parent, tmp_path, "joint", (2.0,), recovery=settings).run()
+    assert steps == [0, 1, 2, 3]
+    monkeypatch.setattr(Judge, "score", score)
+    family = trained(parent, tmp_path, "joint", (2.0,), recovery=settings)
+    (row,) = family.run()
+    assert steps == [0, 1, 2, 3]  # no batch again
+    loaded = ms_eff.load_language_model(family.folder.of(0))
+    assert family.judge.score(loaded)["loss"] == pytest.approx(row["loss"], rel=1e-6)

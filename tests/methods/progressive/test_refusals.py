@@ -17,6 +17,7 @@ from ms_eff.methods.progressive.settings import FamilyConfig
 from ms_eff.models.parents import open_parent
 from ms_eff.runtime import Worker
 from tests.methods.progressive.conftest import family_config
+from tests.models.llamas import TINY
 
 QUIET = Console(quiet=True)
 
@@ -133,3 +134,26 @@ def test_it_says_how_many_tokens_there_were(parent: Path, tmp_path: Path) -> Non
     content["output"] = str(tmp_path / "all")
     judge = Family(FamilyConfig(**content), console=QUIET).judge
     assert (judge.tokens, judge.shortfall) == (592, "")
+
+
+@pytest.mark.parametrize("section", ["evaluation", "calibration", "recovery", "prompts"])
+def test_another_models_tokenizer_is_refused(parent: Path, tmp_path: Path, section: str) -> None:
+    tokenizers = pytest.importorskip("tokenizers")
+    words = {f"w{i}": i for i in range(TINY["vocab_size"])} | {"beyond": TINY["vocab_size"]}
+    tokenizer = tokenizers.Tokenizer(tokenizers.models.WordLevel(words, unk_token="w0"))
+    tokenizer.pre_tokenizer = tokenizers.pre_tokenizers.Whitespace()
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    text = tmp_path / "text.txt"
+    text.write_text((parent / "text.txt").read_text() + " beyond")
+    config = without(
+        family_config(parent, tmp_path / "run", method={"tokens": 64}),
+        tokenizer=tmp_path / "tokenizer.json",
+    )
+    if section == "prompts":
+        changed = {"evaluation": config.evaluation.model_copy(update={"prompts": ("w1 beyond",)})}
+    else:
+        changed = {section: getattr(config, section).model_copy(update={"files": (text,)})}
+    name = "evaluation.prompts" if section == "prompts" else f"{section}.files"
+    with pytest.raises(ConfigError, match=f"{name}: the tokenizer gives token 64, and the model"):
+        Family(config.model_copy(update=changed), console=QUIET)
+    assert not (tmp_path / "run").exists()
