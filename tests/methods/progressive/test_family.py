@@ -143,7 +143,7 @@ def test_the_command_makes_a_plain_family(parent: Path, tmp_path: Path) -> None:
     assert "ratio 2" in result.output
     (row,) = json.loads((tmp_path / "run" / "family.json").read_text())["rows"]
     assert row["zero_shot"]["mmlu"]["questions"] == 1
-    assert row["samples"][0].startswith("w1 w2w")
+    assert row["samples"][0].startswith("w1 w2 w")
     page = (tmp_path / "run" / "report.html").read_text()
     assert f"{row['params']:,}" in page
     assert (tmp_path / "run" / "size_perplexity.svg").exists()
