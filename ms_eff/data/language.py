@@ -109,7 +109,7 @@ def windows(ids: Ids, length: int, tokens: int | None = None, name: str = "text"
 
 
 def check_vocabulary(ids: Sequence[int] | Ids, size: int, name: str) -> None:
-    """Refuse tokens that a model has no embedding for: a graph on the CPU would read on behind it.
+    """Refuse tokens that a model has no embedding for, before an operator does, in its own words.
 
     Args:
         ids: of a text.

@@ -21,3 +21,13 @@ def test_a_failure_is_named_by_its_last_line(tmp_path) -> None:
     variables = {**os.environ, "PYTHONPATH": str(tmp_path)}
     with pytest.raises(VerificationError, match="it: could not be measured: ValueError: no such"):
         measured_apart("it", "fail", [], variables)
+
+
+def test_what_c_alone_holds_does_not_reach_the_child(tmp_path, monkeypatch) -> None:
+    (tmp_path / "say.py").write_text("import json, os\nprint(json.dumps(os.getenv('BY_C_ALONE')))")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    os.putenv("BY_C_ALONE", "1")  # as MindSpore's import does; os.environ does not have it
+    try:
+        assert measured_apart("a", "say", []) is None
+    finally:
+        os.unsetenv("BY_C_ALONE")

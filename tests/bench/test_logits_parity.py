@@ -68,6 +68,17 @@ def test_what_is_not_there_is_a_mistake_in_one_line(
     assert "no model here" in capsys.readouterr().err
 
 
+@pytest.mark.gate
+def test_the_rotary_frequencies_of_older_files_are_left_out(
+    parent: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("transformers")
+    names = FolderModel.names
+    old = "model.layers.0.self_attn.rotary_emb.inv_freq"
+    monkeypatch.setattr(FolderModel, "names", lambda self: [*names(self), old])
+    assert logits_parity.twin_of(open_parent(parent)) is not None
+
+
 def test_weights_of_another_model_are_one_line(
     parent: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch
 ) -> None:

@@ -11,7 +11,7 @@ from mindspore import Tensor
 
 from ms_eff.errors import CheckpointError, ConfigError
 from ms_eff.models.gguf_file import GGUFModel
-from ms_eff.models.parents import load_parent, load_tokenizer
+from ms_eff.models.parents import load_parent, load_tokenizer, open_parent
 from tests.models.llamas import TINY, logits_of, save_hf, some_ids
 from tests.tolerances import FP32
 
@@ -90,6 +90,13 @@ def test_logits_equal_those_of_transformers(written: tuple[Path, Any]) -> None:
     expected = logits_of(reference, ids)
     result = load_parent(path)(Tensor(ids)).asnumpy()
     np.testing.assert_allclose(result, expected, atol=FP32, rtol=FP32)
+
+
+def test_it_says_where_texts_end(tmp_path: Path, written: tuple[Path, Any]) -> None:
+    assert open_parent(written[0]).special_ids == {}
+    path = tmp_path / "ended.gguf"
+    write_gguf(path, written[1], more=lambda writer: writer.add_eos_token_id(6))
+    assert open_parent(path).special_ids == {"eos_token_id": 6}
 
 
 def test_its_tokenizer_splits_digits_and_control_tokens(written: tuple[Path, Any]) -> None:

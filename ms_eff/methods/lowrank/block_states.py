@@ -53,11 +53,13 @@ class BlockStates:
         self._shape, self.done = list(shape), 0
         found = self._found()
         if not found:
+            self._record.unlink(missing_ok=True)  # it is not of the file that comes now
             _reserve(path, 4 * int(np.prod(shape)))
         self._places: Any = np.memmap(path, np.float32, "r+", shape=shape)
         if found and np.array_equal(self._places[0], hidden):
             self.done = found
         else:
+            self._record.unlink(missing_ok=True)  # likewise, of other inputs
             self._places[0] = hidden
 
     def __getitem__(self, place: int) -> np.ndarray:

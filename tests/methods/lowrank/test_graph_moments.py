@@ -128,3 +128,15 @@ def test_a_disk_without_room_is_told_before_anything_is_mapped(small_disk, tmp_p
     ):
         BlockStates(tmp_path / "states", hidden, depth=2)
     assert not (tmp_path / "states").exists()
+
+
+@pytest.mark.parametrize("shorter", [False, True])
+def test_a_call_killed_before_its_first_pass_leaves_no_states_of_others(
+    tmp_path: Path, shorter: bool
+) -> None:
+    path, hidden = tmp_path / "states", np.ones((2, 3, 4), np.float32)
+    BlockStates(path, hidden, depth=2).passed(2)
+    if shorter:
+        path.write_bytes(b"")
+    BlockStates(path, hidden + 1, depth=2)  # what it wrote is there, and no pass of it
+    assert BlockStates(path, hidden + 1, depth=2).done == 0

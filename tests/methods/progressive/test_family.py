@@ -140,6 +140,9 @@ def test_the_command_makes_a_plain_family(parent: Path, tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     ranks = [layer.rank[0] for layer in read_plan(tmp_path / "run" / "members" / "2").layers]
     assert ranks == [8, 4, 4, 8, 7, 7, 7]
+    written = json.loads((tmp_path / "run" / "members" / "2" / "config.json").read_text())
+    ends = json.loads((parent / "config.json").read_text())["eos_token_id"]
+    assert written["eos_token_id"] == ends is not None
     assert "ratio 2" in result.output
     (row,) = json.loads((tmp_path / "run" / "family.json").read_text())["rows"]
     assert row["zero_shot"]["mmlu"]["questions"] == 1
